@@ -1,0 +1,1 @@
+"""The words that everyone in Constellation shares: immutable values without behaviour."""

@@ -1,0 +1,86 @@
+"""Health checks, as a service definition states them. What runs them is a plugin's work."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from constellation_core.model.strict import STRICT
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+PortRef = Annotated[int, Field(ge=1, le=65_535)] | Annotated[str, Field(min_length=1)]
+"""A port of the service: its name, or its number."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Check:
+    """What all checks share.
+
+    Attributes:
+        interval: seconds between the end of one probe and the start of the next.
+        timeout: seconds after which a probe counts as failed.
+        rise: how many passes in a row make an instance healthy.
+        fall: how many failures in a row make it unhealthy.
+        start_period: seconds after a start in which failures do not count.
+    """
+
+    _: KW_ONLY
+    interval: Seconds = 10.0
+    timeout: Seconds = 5.0
+    rise: Annotated[int, Field(ge=1, le=100)] = 1
+    fall: Annotated[int, Field(ge=1, le=100)] = 3
+    start_period: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+
+
+@dataclass(frozen=True, config=STRICT)
+class HTTPCheck(Check):
+    """Passes when a GET of ``path`` answers with one of ``statuses``.
+
+    Attributes:
+        path: begins with ``/``.
+        port: name or number of the port; the service's first one when not given.
+        statuses: the lowest and highest status that pass.
+        headers: sent with the request; ``Host`` among them when wanted.
+    """
+
+    path: Annotated[str, Field(pattern=r"^/[^\s]*$")] = "/"
+    _: KW_ONLY
+    port: PortRef | None = None
+    scheme: Literal["http", "https"] = "http"
+    statuses: tuple[int, int] = (200, 399)
+    headers: dict[str, str] = Field(default_factory=dict)
+    kind: Literal["http"] = "http"
+
+
+@dataclass(frozen=True, config=STRICT)
+class TCPCheck(Check):
+    """Passes when a connection to ``port`` is accepted."""
+
+    port: PortRef | None = None
+    _: KW_ONLY
+    kind: Literal["tcp"] = "tcp"
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExecCheck(Check):
+    """Passes when ``command``, run in the instance's environment, exits with 0."""
+
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    _: KW_ONLY
+    kind: Literal["exec"] = "exec"
+
+
+@dataclass(frozen=True, config=STRICT)
+class DriverCheck(Check):
+    """Passes while the runtime driver itself calls the instance well.
+
+    For a process this means that it runs; for a container, its engine's own health check.
+    """
+
+    kind: Literal["driver"] = "driver"
+
+
+AnyCheck = Annotated[HTTPCheck | TCPCheck | ExecCheck | DriverCheck, Field(discriminator="kind")]

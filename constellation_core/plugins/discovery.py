@@ -1,0 +1,154 @@
+"""Finds plugins by their entry points and imports those that are enabled.
+
+Entry points are listed and loaded through stevedore. What a distribution says of itself
+(version, summary, the core that it needs) is read from its metadata, so that a list of
+plugins imports none of their code.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from stevedore import ExtensionManager
+from stevedore.named import NamedExtensionManager
+
+from constellation_core import __version__
+
+GROUP = "constellation.plugins"
+CORE_DISTRIBUTION = "constellation-core"
+
+
+class PluginLoadError(Exception):
+    """A plugin cannot be used; the text is the reason, for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A plugin that is installed, whether it is enabled or not.
+
+    Attributes:
+        name: the entry point's name, which is the plugin's.
+        target: what the entry point names, ``MODULE`` or ``MODULE:ATTRIBUTE``.
+        distribution: the distribution that brings it, for example ``constellation-plugin-dns``.
+        version: that distribution's version.
+        summary: that distribution's one line of description.
+        requires_core: the versions of the core that it says it works with; ``""`` for any.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+    summary: str
+    requires_core: str
+
+
+def installed_plugins() -> list[Installed]:
+    """All installed plugins, by name; a name that two distributions bring stands there twice."""
+    found = [
+        _describe(distribution, entry)
+        for distribution in importlib.metadata.distributions()
+        for entry in distribution.entry_points
+        if entry.group == GROUP
+    ]
+    # A path that stands in sys.path twice shows a distribution twice.
+    return sorted(set(found), key=lambda plugin: (plugin.name, plugin.distribution))
+
+
+def load_plugin(name: str, installed: Sequence[Installed]) -> Any:
+    """Import the plugin called ``name``; the result carries its hook functions.
+
+    A class is instantiated without arguments; a module or any other object is taken as it is.
+
+    Raises:
+        PluginLoadError: when it is not installed, is brought by two distributions, needs
+            another core, or fails to import.
+    """
+    candidates = [plugin for plugin in installed if plugin.name == name]
+    if not candidates:
+        raise PluginLoadError(
+            f"not installed: no distribution offers the plugin {name!r} (pip install "
+            f"constellation-plugin-{name}, or take it out of [plugins] enabled)"
+        )
+    if len(candidates) > 1:
+        owners = ", ".join(plugin.distribution for plugin in candidates)
+        raise PluginLoadError(f"offered by several distributions ({owners}); uninstall all but one")
+    _require_core(candidates[0])
+    plugin = _import(candidates[0])
+    if isinstance(plugin, type):
+        try:
+            return plugin()
+        except Exception as error:
+            raise PluginLoadError(f"{plugin.__name__}() raised {explain(error)}") from error
+    return plugin
+
+
+def explain(error: BaseException) -> str:
+    """``TypeName: message``, on one line, for lists and logs."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _describe(
+    distribution: importlib.metadata.Distribution, entry: importlib.metadata.EntryPoint
+) -> Installed:
+    metadata = distribution.metadata
+    return Installed(
+        name=entry.name,
+        target=entry.value,
+        distribution=metadata["Name"] or "",
+        version=distribution.version or "",
+        summary=metadata["Summary"] or "",
+        requires_core=_core_requirement(distribution.requires or ()),
+    )
+
+
+def _core_requirement(requirements: Sequence[str]) -> str:
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if canonicalize_name(requirement.name) == CORE_DISTRIBUTION:
+            return str(requirement.specifier)
+    return ""
+
+
+def _require_core(plugin: Installed) -> None:
+    if not plugin.requires_core:
+        return
+    requirement = Requirement(f"{CORE_DISTRIBUTION}{plugin.requires_core}")
+    if not requirement.specifier.contains(__version__, prereleases=True):
+        raise PluginLoadError(
+            f"{plugin.distribution} {plugin.version} needs {CORE_DISTRIBUTION} "
+            f"{plugin.requires_core}, this is {__version__}"
+        )
+
+
+def _import(plugin: Installed) -> Any:
+    failures: list[BaseException] = []
+
+    def note(_manager: ExtensionManager[Any], _entry: object, error: BaseException) -> None:
+        failures.append(error)
+
+    try:
+        manager: NamedExtensionManager[Any] = NamedExtensionManager(
+            GROUP, [plugin.name], on_load_failure_callback=note, warn_on_missing_entrypoint=False
+        )
+        loaded = [extension.plugin for extension in manager]
+    except (Exception, SystemExit) as error:
+        # stevedore lets AssertionError pass, and a module may call sys.exit when imported.
+        failures.append(error)
+        loaded = []
+    if failures:
+        raise PluginLoadError(
+            f"importing {plugin.target!r} failed: {explain(failures[0])}"
+        ) from failures[0]
+    if not loaded:
+        raise PluginLoadError(f"its entry point {plugin.target!r} could not be read")
+    return loaded[0]

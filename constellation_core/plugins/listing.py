@@ -1,0 +1,80 @@
+"""The list of plugins that ``constellation plugins`` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from constellation_core.plugins.discovery import Installed, installed_plugins
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """One plugin, installed or enabled or both.
+
+    Attributes:
+        name: the plugin's name.
+        version: of the distribution that brings it; ``""`` when not installed.
+        state: ``enabled`` (in use), ``available`` (installed only), ``failed``.
+        reason: why it failed, or what it last raised; else ``""``.
+        summary: one line of its distribution's description.
+        distribution: the distribution that brings it.
+        target: what its entry point names.
+        requires_core: the versions of the core that it works with; ``""`` for any.
+    """
+
+    name: str
+    version: str
+    state: Literal["enabled", "available", "failed"]
+    reason: str
+    summary: str
+    distribution: str
+    target: str
+    requires_core: str
+
+
+def list_plugins(
+    enabled: Sequence[str],
+    failures: Mapping[str, str],
+    installed: Sequence[Installed] | None = None,
+) -> list[PluginInfo]:
+    """Merge what is installed, what is enabled, and what failed.
+
+    Args:
+        enabled: names from ``[plugins] enabled``.
+        failures: reasons by plugin, from a running agent or from a trial load.
+        installed: by default, what the environment has. No plugin's code is imported.
+    """
+    known = {plugin.name: plugin for plugin in installed or installed_plugins()}
+    result = []
+    for name in sorted(known.keys() | set(enabled)):
+        plugin = known.get(name, Installed(name, "", "", "", "", ""))
+        state: Literal["enabled", "available", "failed"] = "available"
+        if name in failures:
+            state = "failed"
+        elif name in enabled:
+            state = "enabled"
+        result.append(
+            PluginInfo(
+                name=name,
+                version=plugin.version,
+                state=state,
+                reason=failures.get(name, ""),
+                summary=plugin.summary,
+                distribution=plugin.distribution,
+                target=plugin.target,
+                requires_core=plugin.requires_core,
+            )
+        )
+    return result
+
+
+def trial_failures(enabled: Sequence[str]) -> dict[str, str]:
+    """Which enabled plugins would fail, found by importing them here, without an agent.
+
+    Settings are not looked at: ``constellation config check`` does that.
+    """
+    from constellation_core.plugins.commands import load_command_apps
+
+    return load_command_apps(enabled)[1]

@@ -1,0 +1,117 @@
+"""Supervised background tasks: restarted with backoff when they fail, and visible."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from constellation_core.plugins.context import Clock
+from constellation_core.plugins.discovery import explain
+
+log = logging.getLogger("constellation.tasks")
+
+LONGEST_WAIT = 60.0
+"""Seconds; the wait before a restart doubles from one second up to this."""
+
+
+class TaskState(StrEnum):
+    """What a supervised task does at the moment."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    """It failed and will be started again."""
+    DONE = "done"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class TaskStatus:
+    """A supervised task, for ``constellation status``.
+
+    Attributes:
+        owner: the plugin, or ``core``.
+        name: the task's name, unique for its owner.
+        state: what it does at the moment.
+        failures: how often it raised.
+        last_error: the last of these.
+    """
+
+    owner: str
+    name: str
+    state: TaskState = TaskState.RUNNING
+    failures: int = 0
+    last_error: str = ""
+
+
+class Supervisor:
+    """Owns background tasks. To be used inside a running event loop; ended by :meth:`close`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._statuses: dict[tuple[str, str], TaskStatus] = {}
+
+    def spawn(self, owner: str, name: str, function: Callable[[], Awaitable[None]]) -> None:
+        """Run ``function()`` until it returns; start it again with backoff when it raises.
+
+        Raises:
+            ValueError: when the owner has a running task of that name.
+        """
+        key = (owner, name)
+        if key in self._tasks:
+            raise ValueError(f"{owner} has a task named {name!r} already")
+        status = TaskStatus(owner, name)
+        self._statuses[key] = status
+        task = asyncio.create_task(self._run(status, function), name=f"{owner}:{name}")
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+
+    def statuses(self) -> Sequence[TaskStatus]:
+        """All tasks, those that are done too, by owner and name."""
+        return [self._statuses[key] for key in sorted(self._statuses)]
+
+    async def cancel(self, owner: str) -> None:
+        """Cancel all tasks of one owner and wait for their end."""
+        await self._cancel([key for key in self._tasks if key[0] == owner])
+
+    async def close(self) -> None:
+        """Cancel everything and wait for the end."""
+        await self._cancel(list(self._tasks))
+
+    async def _cancel(self, keys: Sequence[tuple[str, str]]) -> None:
+        tasks = [self._tasks[key] for key in keys]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, status: TaskStatus, function: Callable[[], Awaitable[None]]) -> None:
+        wait = 1.0
+        try:
+            while True:
+                status.state = TaskState.RUNNING
+                began = self._clock.monotonic()
+                try:
+                    await function()
+                except Exception as error:
+                    status.failures += 1
+                    status.last_error = explain(error)
+                    if self._clock.monotonic() - began > LONGEST_WAIT:
+                        wait = 1.0
+                    log.exception(
+                        "task %s:%s failed; started again in %.0f s",
+                        status.owner,
+                        status.name,
+                        wait,
+                    )
+                else:
+                    status.state = TaskState.DONE
+                    return
+                status.state = TaskState.WAITING
+                await self._clock.sleep(wait)
+                wait = min(LONGEST_WAIT, wait * 2)
+        finally:
+            if status.state is not TaskState.DONE:
+                status.state = TaskState.STOPPED

@@ -138,7 +138,10 @@ def _import(plugin: Installed) -> Any:
 
     try:
         manager: NamedExtensionManager[Any] = NamedExtensionManager(
-            GROUP, [plugin.name], on_load_failure_callback=note, warn_on_missing_entrypoint=False
+            GROUP,
+            [plugin.name],
+            on_load_failure_callback=note,
+            on_missing_entrypoints_callback=lambda _missing: None,
         )
         loaded = [extension.plugin for extension in manager]
     except (Exception, SystemExit) as error:

@@ -53,17 +53,17 @@ class PluginState:
 class PluginManager:
     """Loads plugins and calls their hooks, each plugin by itself.
 
-    Hooks go through pluggy, which matches arguments by name and knows the specs; but every
-    plugin is called alone, so that what one raises reaches no other.
+    Hooks go through pluggy, which matches arguments by name and checks them against the
+    specs. Every plugin has a pluggy manager to itself, so that neither what one raises nor
+    what one is (unhashable, equal to everything ...) reaches another.
     """
 
     def __init__(self) -> None:
-        self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
-        self._pluggy.add_hookspecs(hookspecs)
+        self._specs: list[Any] = [hookspecs]
         self._enabled: list[str] = []
+        self._managers: dict[str, pluggy.PluginManager] = {}
         self._failed: dict[str, str] = {}
         self._errors: dict[str, _Errors] = {}
-        self._callers: dict[tuple[str, str], pluggy.HookCaller] = {}
         self.on_failed: Callable[[str, str], None] | None = None
         """Called with name and reason when a plugin is taken out of use."""
 
@@ -103,33 +103,37 @@ class PluginManager:
         """
         if name not in self._enabled:
             self._enabled.append(name)
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        for namespace in self._specs:
+            manager.add_hookspecs(namespace)
         try:
-            self._pluggy.register(plugin, name)
+            manager.register(plugin, name)
+            if not manager.get_hookcallers(plugin):
+                raise PluginLoadError(
+                    "it has no hook functions: mark them with @hookimpl from constellation_core"
+                )
         except pluggy.PluginValidationError as error:
-            raise PluginLoadError(_misfit(error)) from error
+            raise PluginLoadError(_one_line(error)) from error
+        except PluginLoadError:
+            raise
         except Exception as error:
             raise PluginLoadError(f"registering it failed: {explain(error)}") from error
-        if not self._pluggy.get_hookcallers(plugin):
-            self._pluggy.unregister(name=name)
-            raise PluginLoadError(
-                "it has no hook functions: mark them with @hookimpl from constellation_core"
-            )
+        self._managers[name] = manager
 
     def fail(self, name: str, reason: str) -> None:
         """Take a plugin out of use. Of several reasons the first one is kept."""
         if name in self._failed:
             return
         self._failed[name] = reason
-        self._callers.clear()
-        if self._pluggy.has_plugin(name):
-            self._pluggy.unregister(name=name)
+        self._managers.pop(name, None)
         log.error("plugin %s failed: %s", name, reason)
         if self.on_failed is not None:
             self.on_failed(name, reason)
 
     def implements(self, name: str, hook: str) -> bool:
         """Whether the plugin is in use and has the hook."""
-        return name in self.active and bool(self._caller(name, hook).get_hookimpls())
+        caller = self._caller(name, hook)
+        return caller is not None and bool(caller.get_hookimpls())
 
     def call(self, name: str, hook: str, /, **arguments: Any) -> Any:
         """Call one plugin's hook; what it raises passes through.
@@ -137,9 +141,10 @@ class PluginManager:
         Returns:
             What it returned (a coroutine, where it is async), or ``None`` without the hook.
         """
-        if name not in self.active:
+        caller = self._caller(name, hook)
+        if caller is None:
             return None
-        results = self._caller(name, hook)(**arguments)
+        results = caller(**arguments)
         if isinstance(results, list):
             return results[0] if results else None
         return results
@@ -182,9 +187,8 @@ class PluginManager:
         Raises:
             ValueError: when nobody has defined such a hook.
         """
-        caller = getattr(self._pluggy.hook, hook, None)
-        if caller is None or not caller.has_spec():
-            raise ValueError(f"no hook {hook!r} is defined")
+        if not any(hasattr(namespace, hook) for namespace in self._specs[1:]):
+            raise ValueError(f"no plugin has defined a hook {hook!r}")
         answers = {}
         for name in self.active:
             if not self.implements(name, hook):
@@ -212,49 +216,38 @@ class PluginManager:
         if name in self._errors:
             self._errors[name].in_a_row = 0
 
-    def _caller(self, name: str, hook: str) -> pluggy.HookCaller:
-        key = (name, hook)
-        if key not in self._callers:
-            others = [
-                plugin
-                for other, plugin in self._pluggy.list_name_plugin()
-                if other != name and plugin is not None
-            ]
-            self._callers[key] = self._pluggy.subset_hook_caller(hook, others)
-        return self._callers[key]
+    def _caller(self, name: str, hook: str) -> pluggy.HookCaller | None:
+        manager = self._managers.get(name)
+        return getattr(manager.hook, hook, None) if manager is not None else None
 
     def _add_plugin_hookspecs(self) -> None:
         for name in self.active:
             for namespace in self.contribute(name, "register_hookspecs") or ():
-                self._add_hookspecs(name, namespace)
+                try:
+                    pluggy.PluginManager(hookspecs.PROJECT).add_hookspecs(namespace)
+                except Exception as error:
+                    self.fail(name, f"its hookspecs cannot be used: {explain(error)}")
+                    break
+                self._specs.append(namespace)
+                self._require_fit(namespace)
 
-    def _add_hookspecs(self, owner: str, namespace: Any) -> None:
-        # Each attempt that fails takes one plugin out, so this ends.
-        while True:
+    def _require_fit(self, namespace: Any) -> None:
+        for name in self.active:
             try:
-                self._pluggy.add_hookspecs(namespace)
-                return
-            except pluggy.PluginValidationError as error:
-                blamed = self._pluggy.get_name(error.plugin)
-                if blamed is None or blamed in self._failed:
-                    self.fail(owner, f"its hookspecs do not fit: {explain(error)}")
-                    return
-                self.fail(blamed, _misfit(error))
+                self._managers[name].add_hookspecs(namespace)
             except Exception as error:
-                self.fail(owner, f"its hookspecs cannot be used: {explain(error)}")
-                return
+                self.fail(name, _one_line(error))
 
     def _refuse_unknown_hooks(self) -> None:
-        known = [
-            name
-            for name, caller in vars(self._pluggy.hook).items()
-            if isinstance(caller, pluggy.HookCaller) and caller.has_spec()
-        ]
         for name in self.active:
-            plugin = self._pluggy.get_plugin(name)
-            for caller in self._pluggy.get_hookcallers(plugin) or ():
-                optional = all(each.optionalhook for each in caller.get_hookimpls())
-                if caller.has_spec() or optional:
+            callers = [
+                caller
+                for caller in vars(self._managers[name].hook).values()
+                if isinstance(caller, pluggy.HookCaller)
+            ]
+            known = [caller.name for caller in callers if caller.has_spec()]
+            for caller in callers:
+                if caller.has_spec() or all(each.optionalhook for each in caller.get_hookimpls()):
                     continue
                 near = difflib.get_close_matches(caller.name, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -275,7 +268,7 @@ def answers_by_plugin(
     return answers
 
 
-def _misfit(error: pluggy.PluginValidationError) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 

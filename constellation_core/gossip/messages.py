@@ -118,7 +118,7 @@ def read_map(kind: str, unpacker: msgpack.Unpacker) -> _Fields:
         fields = unpacker.unpack()
     except msgpack.OutOfData:
         raise
-    except Exception as error:
+    except (msgpack.UnpackException, ValueError, TypeError, OverflowError) as error:
         raise DecodeError(f"{kind}: not msgpack ({type(error).__name__})") from None
     if not isinstance(fields, dict):
         raise DecodeError(f"{kind}: not a map")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import os
 import socket
 from collections.abc import Sequence
@@ -188,9 +189,11 @@ class Gossip:
         loop = asyncio.get_running_loop()
         self.protocol.leave(loop.time())
         self._flush()
-        deadline = loop.time() + timeout
-        while not self.protocol.goodbye_sent and loop.time() < deadline:
-            await asyncio.sleep(self._config.gossip_interval / 2)
+        pause = self._config.gossip_interval / 2
+        for _ in range(math.ceil(timeout / pause)):
+            if self.protocol.goodbye_sent:
+                break
+            await asyncio.sleep(pause)
 
     async def close(self) -> None:
         """Stop at once, without a goodbye. Harmless when not started."""

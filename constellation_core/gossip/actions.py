@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from constellation_core.gossip.member import Address, MemberEvent
+from constellation_core.gossip.member import Address, Member, MemberEvent
 from constellation_core.gossip.streams import StreamMessage
+
+if TYPE_CHECKING:
+    from constellation_core.gossip.protocol import Protocol as GossipProtocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,12 @@ Action = SendDatagram | Exchange
 class Delegate(Protocol):
     """What rides on the gossip. Called by the protocol on its driver's thread; never blocks."""
 
+    def attach(self, protocol: GossipProtocol) -> None:
+        """The protocol starts; called once, before everything else."""
+
+    def on_forgotten(self, member: Member) -> None:
+        """A member that was dead or gone for long is not listed any more."""
+
     def on_event(self, event: MemberEvent) -> None:
         """A member joined, failed, left, changed or was in conflict."""
 
@@ -72,6 +81,12 @@ class Delegate(Protocol):
 
 class NoDelegate:
     """Nothing rides on the gossip."""
+
+    def attach(self, protocol: GossipProtocol) -> None:
+        """Ignore it."""
+
+    def on_forgotten(self, member: Member) -> None:
+        """Ignore it."""
 
     def on_event(self, event: MemberEvent) -> None:
         """Ignore it."""

@@ -57,7 +57,7 @@ class GossipConfig:
     gossip_to_dead: float = 30.0
     forget_dead: float = 86_400.0
     forget_left: float = 3_600.0
-    reclaim_dead: float = 30.0
+    reclaim_dead: float = 0.0
     rejoin_interval: float = 10.0
     exchange_timeout: float = 10.0
     datagram_size: int = 1400

@@ -102,10 +102,11 @@ class Protocol:
         self.timers.now = now
         self._started = True
         config = self._config
-        self._every(config.probe_interval, self._prober.probe_next)
-        self._every(config.gossip_interval, self._gossip)
-        self._every(config.rejoin_interval, self._rejoin)
+        self.every(config.probe_interval, self._prober.probe_next)
+        self.every(config.gossip_interval, self._gossip)
+        self.every(config.rejoin_interval, self._rejoin)
         self.timers.call_later(self._rng.random() * config.push_pull_interval, self._push_pull)
+        self._delegate.attach(self)
 
     def stop(self) -> None:
         """Send nothing more."""
@@ -194,6 +195,16 @@ class Protocol:
     def remember(self, addresses: set[Address]) -> None:
         """Addresses of nodes from an earlier life, to be tried until they answer."""
         self._remembered |= addresses
+
+    def every(self, interval: float, function: Callable[[], None]) -> None:
+        """Call ``function`` every ``interval`` seconds, first after a random part of one."""
+
+        def tick() -> None:
+            self.timers.call_later(interval, tick)
+            function()
+
+        # Nodes that start together must not tick together.
+        self.timers.call_later(self._rng.random() * interval, tick)
 
     def set_meta(self, meta: bytes, now: float) -> None:
         """Change what this node tells of itself."""
@@ -345,6 +356,7 @@ class Protocol:
             self.sync(member.address, lambda _: None, join=False)
         for member in self.table.forget():
             self._queue.drop(member.name)
+            self._delegate.on_forgotten(member)
 
     def _rejoin(self) -> None:
         """Try a node that is lost: so partitions heal, however long they lasted."""
@@ -354,14 +366,6 @@ class Protocol:
         candidates = sorted((lost | self._remembered) - online)
         if candidates:
             self.sync(self._rng.choice(candidates), lambda _: None, join=True)
-
-    def _every(self, interval: float, function: Callable[[], None]) -> None:
-        def tick() -> None:
-            self.timers.call_later(interval, tick)
-            function()
-
-        # Nodes that start together must not tick together.
-        self.timers.call_later(self._rng.random() * interval, tick)
 
     def _woke_after(self, seconds: float) -> None:
         self.stats.stalls += 1

@@ -1,0 +1,78 @@
+"""What is wrong with the settings, told so that it can be mended."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        message: what is wrong and how to mend it, without the place.
+        source: the file as the user named it, or ``$VARIABLE``; ``""`` when neither is to blame.
+        line: counted from 1; ``None`` for a variable, or when the whole file is meant.
+        column: in characters, counted from 1; ``None`` where ``line`` is.
+        key: dotted, for example ``gossip.bind``; ``""`` when no single key is meant.
+        expected: what would be right, where one phrase can tell it.
+        found: what is there, as it is written; never of a secret.
+        nearest: the known name that may have been meant.
+    """
+
+    message: str
+    source: str = ""
+    line: int | None = None
+    column: int | None = None
+    key: str = ""
+    expected: str = ""
+    found: str = ""
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        """One line: ``agent.toml:12: [gossip] bnid: unknown key; did you mean 'bind'?``."""
+        place = self.source if self.line is None else f"{self.source}:{self.line}"
+        parts = (place, key_in_words(self.key), self.message)
+        return ": ".join(part for part in parts if part)
+
+
+class ConfigError(Exception):
+    """Settings that cannot be used, or could not be written.
+
+    Attributes:
+        problems: all that was found, not only the first; never empty.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        if not problems:
+            raise ValueError("a ConfigError needs a problem")
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, message: str, source: object = "", key: str = "") -> ConfigError:
+        """An error with a single problem that has no line."""
+        return cls([Problem(message, source=str(source), key=key)])
+
+
+def key_in_words(key: str) -> str:
+    """``gossip.bind`` as ``[gossip] bind``; the tables of plugins have two names."""
+    parts = key.split(".")
+    names = 2 if parts[0] == "plugins" and len(parts) > 2 else 1
+    if len(parts) <= names:
+        return f"[{key}]" if key else ""
+    return f"[{'.'.join(parts[:names])}] {'.'.join(parts[names:])}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that looks most like ``name``, or ``""`` when none does."""
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else ""
+
+
+def did_you_mean(near: str, template: str = "'{}'") -> str:
+    """``; did you mean 'NEAR'?``, or ``""``; put ``{}`` in ``template`` where the name goes."""
+    return f"; did you mean {template.format(near)}?" if near else ""

@@ -1,0 +1,1 @@
+"""The agent's HTTP API: read-only on TCP, everything on a unix socket."""

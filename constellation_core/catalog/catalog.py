@@ -104,6 +104,11 @@ class Catalog:
     # --- what this node publishes ------------------------------------------------------------
 
     @property
+    def node(self) -> str:
+        """This node's name."""
+        return self._own.owner
+
+    @property
     def epoch(self) -> int:
         """The epoch of this node's rows."""
         return self._own.epoch

@@ -1,0 +1,1 @@
+"""The agent: puts gossip, catalog, plugins, workloads and API together, and runs them."""

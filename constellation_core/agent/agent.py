@@ -1,0 +1,234 @@
+"""One agent: its parts, the order in which they start, and the order in which they stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from random import Random
+
+from constellation_core import __version__
+from constellation_core.agent.addresses import advertised, resolve_bind
+from constellation_core.agent.bridge import EventBridge
+from constellation_core.agent.clock import SystemClock
+from constellation_core.agent.data_dir import DataDir
+from constellation_core.agent.discovery import Discovery
+from constellation_core.agent.journal import EventJournal
+from constellation_core.agent.plugin_context import AgentParts
+from constellation_core.agent.plugins_start import PluginSet
+from constellation_core.agent.services_file import ServicesFile
+from constellation_core.agent.view import AgentView
+from constellation_core.api.server import ApiConfig, ApiServer
+from constellation_core.catalog import Catalog, node_of, with_epoch
+from constellation_core.config import ClusterKey, FileSecrets, Loaded, read_secret_file
+from constellation_core.gossip import (
+    Gossip,
+    GossipConfig,
+    Keyring,
+    MemberEvent,
+    encode_tags,
+)
+from constellation_core.model.node import Node
+from constellation_core.model.service import Service
+from constellation_core.plugins.delivery import EventDelivery
+from constellation_core.plugins.manager import PluginManager
+from constellation_core.plugins.tasks import Supervisor
+from constellation_core.workloads import LocalWorkloads
+
+log = logging.getLogger("constellation.agent")
+
+_GOSSIP_KEY = "constellation gossip v1"
+
+
+class Agent:
+    """An agent that is about to run.
+
+    Args:
+        loaded: its settings.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        settings = loaded.settings
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._rng = Random()
+        self.clock = SystemClock()
+        self.data_dir = DataDir(settings.agent.data_dir)
+        self.journal = EventJournal(self.clock)
+        self.supervisor = Supervisor(self.clock)
+        self.manager = PluginManager()
+        self.plugins = PluginSet(self.manager)
+        self.delivery = EventDelivery(self.manager)
+        self.bridge = EventBridge(self.delivery, self.journal)
+
+    def shut_down(self) -> None:
+        """Begin an orderly end; :meth:`run` returns after it."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until :meth:`shut_down`.
+
+        Raises:
+            DataDirError, SecretError, GossipBindError, ApiBindError, AdvertiseError: when the
+                agent cannot start; the text says what to do.
+        """
+        settings = self._settings
+        key = ClusterKey.read(settings.gossip.key_file) if settings.gossip.encryption else None
+        token = _read_token(self._loaded)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self.data_dir.locked())
+            self.manager.on_failed = self._plugin_failed
+            self.manager.load(settings.plugins.enabled)
+            configs = self.plugins.configure(self._loaded)
+
+            stack.push_async_callback(self.supervisor.close)
+            stack.push_async_callback(self.delivery.close)
+            gossip, catalog = self._make_gossip(key)
+            await gossip.start()
+            stack.push_async_callback(gossip.close)
+            stack.push_async_callback(gossip.leave)
+
+            workloads = LocalWorkloads(
+                settings.agent.name,
+                gossip.local.address[0],
+                settings.agent.domain,
+                catalog,
+                self._choose_driver,
+            )
+            services = ServicesFile(settings.agent.services, workloads)
+            discovery = Discovery(
+                gossip,
+                catalog,
+                [str(seed) for seed in settings.gossip.join],
+                self.plugins.sources,
+                self.data_dir,
+                self.clock,
+                settings.gossip.bind.port,
+                lambda seed: self.journal.add(
+                    "wrong-key", seed, "has another cluster key; this node stays out"
+                ),
+            )
+            view = AgentView(
+                self._loaded, self, gossip, catalog, workloads, services, discovery, key
+            )
+            api = ApiServer(
+                ApiConfig(
+                    settings.api.bind.host,
+                    settings.api.bind.port,
+                    settings.api.socket,
+                    int(settings.api.socket_mode, 8),
+                    token,
+                ),
+                view,
+            )
+            self.plugins.contribute(
+                configs, self._parts(gossip, catalog, workloads), api, workloads
+            )
+            await api.start()
+            stack.push_async_callback(api.close)
+            gossip.set_meta(encode_tags(self._tags(catalog.epoch, api.address)))
+
+            catalog.subscribe(self.bridge.on_catalog)
+            self.supervisor.spawn("core", "discovery", discovery.run)
+            await self.plugins.start(lambda name: self._plugin_started(name, catalog))
+            stack.push_async_callback(self.plugins.stop)
+            stack.push_async_callback(workloads.close)
+            view.started = True
+            log.info(
+                "%s runs: gossip on %s:%d, API on http://%s:%d and %s",
+                settings.agent.name,
+                *gossip.local.address,
+                *api.address,
+                settings.api.socket,
+            )
+            self.supervisor.spawn("core", "services-file", services.load_first)
+            await self._stop.wait()
+            log.info("%s stops", settings.agent.name)
+
+    def _make_gossip(self, key: ClusterKey | None) -> tuple[Gossip, Catalog]:
+        settings = self._settings.gossip
+        name = self._settings.agent.name
+        bind = resolve_bind(settings.bind)
+        epoch = self.data_dir.next_epoch(self.clock.time())
+        holder: list[Gossip] = []
+
+        def new_epoch(changed: int) -> None:
+            self.data_dir.save_epoch(changed)
+            tags = dict(holder[0].local.tags)
+            holder[0].set_meta(encode_tags(with_epoch(tags, changed)))
+
+        catalog = Catalog(name, epoch, self._rng, on_event=self._on_member, on_epoch=new_epoch)
+        gossip = Gossip(
+            GossipConfig(
+                name,
+                probe_interval=settings.probe_interval,
+                probe_timeout=settings.probe_timeout,
+                indirect_checks=settings.indirect_probes,
+                suspicion_multiplier=settings.suspicion_multiplier,
+                gossip_interval=settings.gossip_interval,
+                gossip_nodes=settings.gossip_nodes,
+                push_pull_interval=settings.push_pull_interval,
+            ),
+            bind=bind,
+            advertise=advertised(bind, settings.advertise),
+            keyring=Keyring([key.derive(_GOSSIP_KEY)]) if key is not None else None,
+            delegate=catalog,
+            meta=encode_tags(self._tags(epoch, None)),
+            incarnation=epoch,
+            rng=self._rng,
+        )
+        holder.append(gossip)
+        return gossip, catalog
+
+    def _tags(self, epoch: int, api: tuple[str, int] | None) -> dict[str, str]:
+        tags = {"version": __version__}
+        if self._settings.agent.region:
+            tags["region"] = self._settings.agent.region
+        if api is not None:
+            tags["api"] = f"[{api[0]}]:{api[1]}" if ":" in api[0] else f"{api[0]}:{api[1]}"
+        return with_epoch(tags, epoch)
+
+    def _parts(self, gossip: Gossip, catalog: Catalog, workloads: LocalWorkloads) -> AgentParts:
+        def local_node() -> Node:
+            return node_of(gossip.local)
+
+        return AgentParts(
+            clock=self.clock,
+            catalog=catalog,
+            local=workloads,
+            secrets=FileSecrets(self._settings.agent.secrets_path),
+            domain=self._settings.agent.domain,
+            data_dir=self.data_dir.path,
+            local_node=local_node,
+            supervisor=self.supervisor,
+            manager=self.manager,
+        )
+
+    def _on_member(self, event: MemberEvent) -> None:
+        self.bridge.on_member(event)
+
+    def _plugin_started(self, name: str, catalog: Catalog) -> None:
+        self.delivery.open(name)
+        self.bridge.introduce(name, catalog)
+
+    def _plugin_failed(self, name: str, reason: str) -> None:
+        self.journal.add("plugin-failed", name, reason)
+        # What it left running is ended; its routes and driver stay, and answer with errors.
+        self.supervisor.spawn("core", f"end-of-{name}", lambda: self._end_plugin(name))
+
+    async def _end_plugin(self, name: str) -> None:
+        await self.delivery.drop(name)
+        await self.supervisor.cancel(name)
+
+    def _choose_driver(self, service: Service, drivers: Sequence[str]) -> str | None:
+        answer = self.manager.decide("choose_driver", service=service, drivers=list(drivers))
+        return str(answer[1]) if answer is not None else None
+
+
+def _read_token(loaded: Loaded) -> str | None:
+    api = loaded.settings.api
+    if not api.control or api.token_file is None:
+        return None
+    return read_secret_file(api.token_file).decode(errors="replace").strip()

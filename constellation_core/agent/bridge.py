@@ -1,0 +1,120 @@
+"""Turns what the membership and the catalog say into plugin events and journal entries."""
+
+from __future__ import annotations
+
+from constellation_core.agent.journal import EventJournal
+from constellation_core.catalog import Catalog, Change, InstanceChanged, ServiceChanged, node_of
+from constellation_core.gossip import EventKind, MemberEvent
+from constellation_core.model.instance import Instance
+from constellation_core.model.node import NodeState
+from constellation_core.plugins.delivery import EventDelivery
+from constellation_core.plugins.events import PluginEvent
+
+
+class EventBridge:
+    """Publishes every change twice: to the plugins, and to the journal."""
+
+    def __init__(self, delivery: EventDelivery, journal: EventJournal) -> None:
+        self._delivery = delivery
+        self._journal = journal
+
+    def on_member(self, event: MemberEvent) -> None:
+        """A node joined, failed, left, changed or was in conflict."""
+        node = node_of(event.member)
+        where = f"{node.address}:{node.port}"
+        subject = ("node", node.name)
+        match event.kind:
+            case EventKind.JOINED:
+                self._publish("node_joined", subject, node=node)
+                self._journal.add("node-joined", node.name, f"joined from {where}")
+            case EventKind.FAILED:
+                self._publish("node_failed", subject, node=node)
+                self._journal.add("node-failed", node.name, "was declared dead")
+            case EventKind.LEFT:
+                self._publish("node_left", subject, node=node)
+                self._journal.add("node-left", node.name, "said goodbye")
+            case EventKind.UPDATED if event.previous is not None:
+                before = node_of(event.previous)
+                self._publish("node_updated", subject, node=node, previous=before)
+                if node.state is NodeState.SUSPECT:
+                    self._journal.add("node-suspect", node.name, "does not answer")
+                elif before.state is NodeState.SUSPECT:
+                    self._journal.add("node-recovered", node.name, "answers again")
+                else:
+                    self._journal.add("node-updated", node.name, "changed what it tells of itself")
+            case EventKind.CONFLICT:
+                self._journal.add(
+                    "node-conflict",
+                    node.name,
+                    f"{where} claims the name of a node that lives elsewhere; refused",
+                )
+
+    def on_catalog(self, change: Change) -> None:
+        """An instance or a definition changed."""
+        if isinstance(change, InstanceChanged):
+            self._on_instance(change.instance, change.previous)
+        else:
+            self._on_service(change)
+
+    def introduce(self, name: str, catalog: Catalog) -> None:
+        """Tell a plugin that has just started what is there already."""
+        for member in catalog.nodes():
+            if member.name != catalog.node and member.state in (NodeState.ALIVE, NodeState.SUSPECT):
+                event = PluginEvent("node_joined", ("node", member.name), {"node": member})
+                self._delivery.publish(event, only=name)
+        for service in catalog.services().values():
+            arguments = {"service": service, "previous": None}
+            event = PluginEvent("service_changed", ("service", service.name), arguments)
+            self._delivery.publish(event, only=name)
+        for instance in catalog.instances():
+            known = {"instance": instance, "previous": None}
+            event = PluginEvent("instance_changed", ("instance", instance.id), known)
+            self._delivery.publish(event, only=name)
+
+    def _on_instance(self, instance: Instance | None, previous: Instance | None) -> None:
+        if instance is None:
+            if previous is not None:
+                self._publish("instance_removed", ("instance", previous.id), instance=previous)
+                self._journal.add("instance-removed", previous.id, "is gone")
+            return
+        subject = ("instance", instance.id)
+        self._publish("instance_changed", subject, instance=instance, previous=previous)
+        if previous is None:
+            self._journal.add(
+                "instance-added", instance.id, f"is {instance.health.label}", **_health(instance)
+            )
+        elif previous.health is not instance.health:
+            health = ("health", instance.id)
+            self._publish("health_changed", health, instance=instance, previous=previous)
+            reason = f": {instance.reason}" if instance.reason else ""
+            self._journal.add(
+                "health-changed",
+                instance.id,
+                f"{previous.health.label} → {instance.health.label}{reason}",
+                previous=previous.health.label,
+                **_health(instance),
+            )
+
+    def _on_service(self, change: ServiceChanged) -> None:
+        current = change.service or change.previous
+        if current is None:
+            return
+        self._publish(
+            "service_changed",
+            ("service", current.name),
+            service=change.service,
+            previous=change.previous,
+        )
+        if change.service is None:
+            self._journal.add("service-removed", current.name, "is no longer defined by any node")
+        elif change.previous is None:
+            self._journal.add("service-added", current.name, "is defined")
+        else:
+            self._journal.add("service-changed", current.name, "has a new definition in force")
+
+    def _publish(self, hook: str, subject: tuple[str, str], **arguments: object) -> None:
+        self._delivery.publish(PluginEvent(hook, subject, arguments))
+
+
+def _health(instance: Instance) -> dict[str, str]:
+    return {"health": instance.health.label, "node": instance.node, "reason": instance.reason}

@@ -1,0 +1,131 @@
+"""Finds the cluster: configured seeds, peer sources of plugins, nodes of an earlier life."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from constellation_core.agent.data_dir import DataDir
+from constellation_core.catalog import Catalog
+from constellation_core.gossip import Address, Gossip, JoinResult
+from constellation_core.peers import PeerSource
+from constellation_core.plugins.context import Clock
+
+log = logging.getLogger("constellation.discovery")
+
+_SOURCE_TIMEOUT = 10.0
+_FIRST_RETRY = 1.0
+_LONGEST_RETRY = 15.0
+_SAVE_EVERY = 10.0
+
+
+class Discovery:
+    """Joins, keeps trying while this node is alone, and remembers whom it met.
+
+    Args:
+        gossip: the membership.
+        catalog: told when this node is alone by its settings.
+        seeds: ``[gossip] join``.
+        sources: of plugins.
+        data_dir: where peers are remembered.
+        clock: time.
+        default_port: for addresses of sources that name none.
+    """
+
+    def __init__(
+        self,
+        gossip: Gossip,
+        catalog: Catalog,
+        seeds: Sequence[str],
+        sources: Sequence[PeerSource],
+        data_dir: DataDir,
+        clock: Clock,
+        default_port: int,
+        on_wrong_key: Callable[[str], None],
+    ) -> None:
+        self._gossip = gossip
+        self._catalog = catalog
+        self._seeds = seeds
+        self._sources = sources
+        self._data_dir = data_dir
+        self._clock = clock
+        self._default_port = default_port
+        self._on_wrong_key = on_wrong_key
+        self._saved: set[Address] = set()
+        self.results: dict[str, JoinResult] = {}
+
+    async def run(self) -> None:
+        """Join until it works, and again whenever this node is alone; never returns."""
+        remembered = self._data_dir.peers() - {self._gossip.local.address}
+        self._saved = set(remembered)
+        if not self._seeds and not self._sources and not remembered:
+            log.info("no other node is configured or remembered: this node is the first one")
+            self._catalog.assume_warm()
+        self._gossip.remember(remembered)
+        first = {f"{_literal(host)}:{port}" for host, port in remembered}
+        wait = _FIRST_RETRY
+        while True:
+            if self._alone():
+                await self._try(first)
+                wait = min(_LONGEST_RETRY, wait * 2) if self._alone() else _FIRST_RETRY
+            self._save()
+            await self._clock.sleep(wait if self._alone() else _SAVE_EVERY)
+
+    def _alone(self) -> bool:
+        local = self._gossip.local.name
+        return not any(m.online and m.name != local for m in self._gossip.members())
+
+    async def _try(self, remembered: set[str]) -> None:
+        addresses = [*self._seeds, *await self._from_sources(), *sorted(remembered)]
+        own = f"{_literal(self._gossip.local.address[0])}:{self._gossip.local.address[1]}"
+        candidates = [each for each in dict.fromkeys(addresses) if each != own]
+        for result in await self._gossip.join(candidates):
+            self._note(result)
+
+    def _note(self, result: JoinResult) -> None:
+        before = self.results.get(result.seed)
+        self.results[result.seed] = result
+        if result.joined:
+            log.info("joined the cluster through %s", result.seed)
+        elif before is None or before.reason != result.reason:
+            # Said once, not at every attempt.
+            level = logging.ERROR if result.wrong_key else logging.WARNING
+            log.log(level, "cannot join through %s: %s", result.seed, result.reason)
+            if result.wrong_key:
+                self._on_wrong_key(result.seed)
+
+    async def _from_sources(self) -> list[str]:
+        found: list[str] = []
+        for source in self._sources:
+            try:
+                async with asyncio.timeout(_SOURCE_TIMEOUT):
+                    found += [self._with_port(peer) for peer in await source.peers()]
+            except Exception as error:  # noqa: BLE001 - a plugin's source may raise anything
+                log.warning(
+                    "peer source %s failed: %s: %s", source.name, type(error).__name__, error
+                )
+        return found
+
+    def _with_port(self, peer: str) -> str:
+        if peer.startswith("["):
+            return peer if "]:" in peer else f"{peer}:{self._default_port}"
+        if peer.count(":") == 1:
+            return peer
+        return f"{_literal(peer)}:{self._default_port}"
+
+    def _save(self) -> None:
+        local = self._gossip.local.name
+        peers = {m.address for m in self._gossip.members() if m.online and m.name != local}
+        # An empty view is no news: it is what a node that was cut off sees.
+        if peers and peers != self._saved:
+            try:
+                self._data_dir.save_peers(peers)
+            except OSError as error:
+                log.warning("cannot remember the other nodes: %s", error.strerror)
+            else:
+                self._saved = peers
+
+
+def _literal(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

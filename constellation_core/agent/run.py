@@ -1,0 +1,99 @@
+"""The agent as a process: logging, signals, and errors at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import signal
+import sys
+import time
+
+from constellation_core.agent.addresses import AdvertiseError
+from constellation_core.agent.agent import Agent
+from constellation_core.agent.data_dir import DataDirError
+from constellation_core.api.server import ApiBindError
+from constellation_core.config import Loaded, SecretError
+from constellation_core.gossip import GossipBindError
+
+log = logging.getLogger("constellation.agent")
+
+START_ERRORS = (AdvertiseError, ApiBindError, DataDirError, GossipBindError, SecretError)
+
+
+def run_agent(loaded: Loaded) -> int:
+    """Run an agent until it is told to end by SIGTERM, SIGINT or the API.
+
+    Returns:
+        The exit code: 0 after an orderly end, 1 when it could not start.
+    """
+    set_up_logging(loaded.settings.agent.log_level, loaded.settings.agent.log_format)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    try:
+        asyncio.run(_run(loaded))
+    except START_ERRORS as error:
+        log.error("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _run(loaded: Loaded) -> None:
+    agent = Agent(loaded)
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    asked = 0
+
+    def stop(name: str) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            log.info("%s: stopping; once more to stop at once", name)
+            agent.shut_down()
+        elif main is not None:
+            main.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number.name)
+    # What was imported stays: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
+    try:
+        await agent.run()
+    except asyncio.CancelledError:
+        if asked < 2:
+            raise
+        log.warning("stopped at once; nothing was said to the other nodes")
+
+
+def set_up_logging(level: str, form: str) -> None:
+    """Log to standard error: lines for people, or one JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    logger = logging.getLogger("constellation")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+class _TextFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s")
+        self.datefmt = "%Y-%m-%dT%H:%M:%S"
+        self.converter = time.gmtime
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        document = {
+            "at": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            document["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(document, ensure_ascii=False)

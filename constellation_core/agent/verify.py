@@ -1,0 +1,151 @@
+"""The core's own checks for ``constellation verify``, and the run of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from constellation_core.model.node import NodeState
+from constellation_core.plugins.discovery import explain
+from constellation_core.plugins.manager import PluginManager
+from constellation_core.verify import VerifyCheck, VerifyResult
+
+if TYPE_CHECKING:
+    from constellation_core.agent.view import AgentView
+
+_TIMEOUT = 10.0
+
+
+async def run_all(
+    checks: Mapping[str, Sequence[VerifyCheck]], manager: PluginManager
+) -> list[dict[str, Any]]:
+    """Run all checks at the same time; those of plugins that failed become failures."""
+    listed = [
+        (owner, check)
+        for owner, owned in checks.items()
+        if owner == "core" or owner in manager.active
+        for check in owned
+    ]
+    results = await asyncio.gather(*(_run(check) for _, check in listed))
+    rows = [
+        {"name": check.name, "owner": owner, **asdict(result)}
+        for (owner, check), result in zip(listed, results, strict=True)
+    ]
+    for state in manager.states():
+        if state.failed:
+            failure = VerifyResult(
+                "fail", state.failed, f"mend it, or: constellation plugins disable {state.name}"
+            )
+        elif state.errors:
+            failure = VerifyResult(
+                "warn", f"{state.errors} errors; the last: {state.last_error}", "see the log"
+            )
+        else:
+            failure = VerifyResult("ok", "in use")
+        rows.append({"name": f"plugin.{state.name}", "owner": state.name, **asdict(failure)})
+    return rows
+
+
+async def _run(check: VerifyCheck) -> VerifyResult:
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            return await check.run()
+    except TimeoutError:
+        return VerifyResult("fail", f"no answer within {_TIMEOUT:g} s", "see the agent's log")
+    except Exception as error:  # noqa: BLE001 - a plugin's check may raise anything
+        return VerifyResult("fail", f"the check itself failed: {explain(error)}", "see the log")
+
+
+def core_checks(view: AgentView) -> list[VerifyCheck]:
+    """The checks of the core, over what the API shows."""
+    return [
+        VerifyCheck("agent.ready", lambda: _ready(view)),
+        VerifyCheck("agent.services", lambda: _services(view)),
+        VerifyCheck("gossip.members", lambda: _members(view)),
+        VerifyCheck("gossip.key", lambda: _key(view)),
+        VerifyCheck("gossip.paths", lambda: _paths(view)),
+        VerifyCheck("catalog.replica", lambda: _catalog(view)),
+    ]
+
+
+async def _ready(view: AgentView) -> VerifyResult:
+    reasons = view.not_ready()
+    if reasons:
+        return VerifyResult("warn", "; ".join(reasons), "wait a moment; then see the agent's log")
+    return VerifyResult("ok", f"{view.gossip.local.name} is ready")
+
+
+async def _services(view: AgentView) -> VerifyResult:
+    error = view.services_file.error
+    if error is not None:
+        return VerifyResult("fail", error, "mend the file, then: constellation reload")
+    refused = view.workloads.refused
+    if refused:
+        words = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        return VerifyResult("fail", words, "change the definition or enable a plugin that fits")
+    if view.services_file.path is None:
+        return VerifyResult("skip", "this node runs no services of its own ([agent] services)")
+    return VerifyResult("ok", f"{len(view.workloads.ids())} services run here")
+
+
+async def _members(view: AgentView) -> VerifyResult:
+    members = view.gossip.members()
+    away = [m.name for m in members if m.state in (NodeState.DEAD, NodeState.SUSPECT)]
+    failed = {
+        seed: result.reason for seed, result in view.discovery.results.items() if not result.joined
+    }
+    if view.isolated:
+        words = "; ".join(f"{seed}: {reason}" for seed, reason in failed.items())
+        return VerifyResult(
+            "fail",
+            f"cut off: no other node answers{f' ({words})' if words else ''}",
+            "check that the others run and that UDP and TCP reach their [gossip] bind",
+        )
+    if away:
+        return VerifyResult(
+            "warn", f"do not answer: {', '.join(away)}", "look at these hosts, or wait"
+        )
+    return VerifyResult("ok", f"{len(members)} nodes, all that are known answer")
+
+
+async def _key(view: AgentView) -> VerifyResult:
+    if view.key is None:
+        return VerifyResult(
+            "warn", "gossip is not encrypted", "set [gossip] encryption = true on every node"
+        )
+    wrong = [result.seed for result in view.discovery.results.values() if result.wrong_key]
+    sources = sorted(view.wrong_keys())
+    if wrong or sources:
+        where = ", ".join(dict.fromkeys([*wrong, *sources]))
+        return VerifyResult(
+            "fail",
+            f"the cluster key differs from that of {where} (ours is {view.key.fingerprint()})",
+            "copy the cluster key file from a node of the cluster, mode 0600, and restart",
+        )
+    return VerifyResult("ok", f"key {view.key.fingerprint()}")
+
+
+async def _paths(view: AgentView) -> VerifyResult:
+    blocked = sorted(view.gossip.protocol.stats.tcp_only)
+    if blocked:
+        return VerifyResult(
+            "warn",
+            f"answer over TCP but not over UDP: {', '.join(blocked)}",
+            f"let UDP port {view.gossip.local.address[1]} pass in both directions",
+        )
+    return VerifyResult("ok", "UDP and TCP reach all nodes that were probed")
+
+
+async def _catalog(view: AgentView) -> VerifyResult:
+    stats = view.catalog.stats
+    if not view.catalog.warm:
+        return VerifyResult("warn", "no other node has sent its catalog yet", "wait a moment")
+    if stats.rejected:
+        return VerifyResult(
+            "warn",
+            f"{stats.rejected} parts were refused; the last: {stats.last_rejected}",
+            "upgrade the node that sends them",
+        )
+    return VerifyResult("ok", f"{len(view.catalog.instances())} instances known")

@@ -1,0 +1,56 @@
+"""What the API reads of the agent and asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from constellation_core.runtime import LogLine
+
+Document = Mapping[str, Any]
+"""What becomes a JSON object."""
+
+
+class Journal(Protocol):
+    """Recent events, and those to come."""
+
+    @property
+    def last_id(self) -> int:
+        """Id of the newest event."""
+
+    def documents_after(self, event_id: int) -> Sequence[Document]:
+        """The events after that one that are still kept; each has its ``id``."""
+
+    def follow(self, event_id: int) -> AsyncIterator[Document]:
+        """The events after that one, then all that come."""
+
+
+class Backend(Protocol):
+    """The agent, as the API sees it. Nothing here blocks."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+    def not_ready(self) -> Sequence[str]:
+        """Why this agent is not ready to serve; empty when it is."""
+
+    def status(self) -> Document: ...
+    def members(self) -> Sequence[Document]: ...
+    def services(self) -> Sequence[Document]: ...
+    def instances(self) -> Sequence[Document]: ...
+    def plugins(self) -> Sequence[Document]: ...
+
+    async def verify(self) -> Sequence[Document]:
+        """Run all checks."""
+
+    def logs(self, instance_id: str, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
+        """What an instance of this node wrote. Raises ``KeyError`` for another's."""
+
+    async def restart(self, instance_id: str) -> None:
+        """Restart an instance of this node. Raises ``KeyError`` for another's."""
+
+    async def reload(self) -> Document:
+        """Load the services file anew. Raises ``RefusedError``, and changes nothing then."""
+
+    def shut_down(self) -> None:
+        """Leave the cluster and end."""

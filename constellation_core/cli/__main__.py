@@ -1,0 +1,5 @@
+"""``python -m constellation_core.cli``."""
+
+from constellation_core.cli import main
+
+main()

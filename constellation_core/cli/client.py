@@ -1,0 +1,139 @@
+"""Talks to the agent of this host: over its unix socket, or over TCP where that is enough.
+
+For commands, also those of plugins::
+
+    answer = AgentClient.from_config(config).get("/api/v1/status")
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from constellation_core.cli.errors import UNREACHABLE, CliError
+
+_TIMEOUT = 15.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class AgentClient:
+    """A client of one agent's API.
+
+    Args:
+        socket_path: the agent's unix socket.
+        tcp: its TCP address, used when the socket cannot be; read-only.
+        name: how errors speak of the agent.
+    """
+
+    def __init__(self, socket_path: Path, tcp: tuple[str, int] | None = None) -> None:
+        self._socket_path = socket_path
+        self._tcp = tcp
+
+    @classmethod
+    def from_config(cls, config: Path | None = None) -> AgentClient:
+        """The client for the agent that ``config`` (or the file that is found) describes.
+
+        Raises:
+            ConfigError: when there are no usable settings.
+        """
+        from constellation_core.config import load
+
+        settings = load(config).settings
+        bind = settings.api.bind
+        return cls(settings.api.socket, (bind.host, bind.port) if bind.port else None)
+
+    def get(self, path: str) -> Any:
+        """The JSON document at ``path``.
+
+        Raises:
+            CliError: when the agent cannot be reached, or answers with an error.
+        """
+        return self._call("GET", path)
+
+    def post(self, path: str) -> Any:
+        """Ask for a change; the answer. Raises as :meth:`get`."""
+        return self._call("POST", path)
+
+    def lines(self, path: str, accept: str = "application/x-ndjson") -> Iterator[str]:
+        """The lines of a stream, as they come. Raises as :meth:`get`."""
+        connection, response = self._open("GET", path, {"Accept": accept}, timeout=None)
+        try:
+            self._check(response)
+            while line := response.readline():
+                yield line.decode().rstrip("\n")
+        except (OSError, http.client.HTTPException):
+            # The agent ended; so does its stream.
+            return
+        finally:
+            connection.close()
+
+    def _call(self, method: str, path: str) -> Any:
+        connection, response = self._open(method, path, {}, _TIMEOUT)
+        try:
+            self._check(response)
+            return json.loads(response.read())
+        except TimeoutError:
+            raise CliError(f"the agent did not answer within {_TIMEOUT:g} s") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise CliError(f"the agent's answer cannot be read: {error}") from None
+        finally:
+            connection.close()
+
+    def _open(
+        self, method: str, path: str, headers: dict[str, str], timeout: float | None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        reasons = []
+        for connection, where in self._connections(timeout):
+            try:
+                connection.request(method, path, headers=headers)
+                return connection, connection.getresponse()
+            except TimeoutError:
+                connection.close()
+                raise CliError(
+                    f"the agent did not answer within {_TIMEOUT:g} s ({where})",
+                    "it may be paused or overloaded; see its log",
+                ) from None
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                number = getattr(error, "errno", None)
+                reasons.append(f"{where}: {os.strerror(number) if number else error}")
+        raise CliError(
+            f"the agent cannot be reached ({'; '.join(reasons)})",
+            "start it with: constellation agent; or name its settings with --config",
+            UNREACHABLE,
+        )
+
+    def _connections(
+        self, timeout: float | None
+    ) -> Iterator[tuple[http.client.HTTPConnection, str]]:
+        yield _UnixConnection(str(self._socket_path), timeout), str(self._socket_path)
+        if self._tcp is not None:
+            host, port = self._tcp
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+            yield http.client.HTTPConnection(host, port, timeout=timeout), f"{host}:{port}"
+
+    def _check(self, response: http.client.HTTPResponse) -> None:
+        if response.status < 400:
+            return
+        try:
+            error = json.loads(response.read())["error"]
+            message, hint = str(error["message"]), str(error.get("hint", ""))
+        except (ValueError, KeyError, TypeError):
+            message, hint = f"the agent answered {response.status} {response.reason}", ""
+        raise CliError(message, hint)

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, replace
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -61,7 +62,7 @@ class PublishedService:
             _fill_domain(route, domain)
         return cls.from_wire(wire)
 
-    @property
+    @cached_property
     def version(self) -> str:
         """A short hash of the content: equal definitions have equal versions."""
         text = json.dumps(self.to_wire(), sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,163 @@
+"""Rows of the catalog: what one node says of its instances and services, and the wire form.
+
+A row has a key, a version that grows with every change of its owner's, and a value. The key's
+first letter is the kind: ``i/INSTANCE-ID`` or ``s/SERVICE``. A row without a value is a
+tombstone. Every row that comes from the network is checked here before it is kept or told
+to anybody else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from constellation_core.model.health import Health
+from constellation_core.model.instance import Instance
+from constellation_core.model.names import check_label
+from constellation_core.model.published import PublishedService
+
+INSTANCE = "i/"
+SERVICE = "s/"
+
+MAX_ROW = 16_384
+MAX_ROWS = 5_000
+_MAX_TEXT = 200
+_MAX_TAGS = 64
+
+
+class RowError(Exception):
+    """A row that must not be kept; the text says why."""
+
+
+Value = Instance | PublishedService
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of one owner.
+
+    Attributes:
+        key: kind and name.
+        version: the owner's counter when it was last changed.
+        data: the encoded value; empty for a tombstone.
+        value: the decoded value; ``None`` for a tombstone.
+    """
+
+    key: str
+    version: int
+    data: bytes
+    value: Value | None
+
+
+def instance_row(instance: Instance, version: int) -> Row:
+    """The row that publishes ``instance``.
+
+    Raises:
+        RowError: when other nodes would refuse it.
+    """
+    data = msgpack.packb(
+        [
+            instance.service,
+            instance.address,
+            dict(sorted(instance.ports.items())),
+            int(instance.health),
+            instance.weight,
+            list(instance.tags),
+            instance.version,
+            instance.reason[:_MAX_TEXT],
+            instance.restarts,
+        ]
+    )
+    return decode_row(instance.node, INSTANCE + instance.id, version, data)
+
+
+def service_row(service: PublishedService, owner: str, version: int) -> Row:
+    """The row that publishes a definition.
+
+    Raises:
+        RowError: when other nodes would refuse it.
+    """
+    data = msgpack.packb(service.to_wire())
+    return decode_row(owner, SERVICE + service.name, version, data)
+
+
+def decode_row(owner: str, key: str, version: int, data: bytes) -> Row:
+    """Check and decode one row.
+
+    Raises:
+        RowError: when it is not what a row of ``owner`` may be.
+    """
+    if len(data) > MAX_ROW:
+        raise RowError(f"{key}: {len(data)} bytes, {MAX_ROW} are allowed")
+    if not data:
+        return Row(key, version, b"", None)
+    try:
+        plain = msgpack.unpackb(data, strict_map_key=True)
+        value: Value
+        if key.startswith(INSTANCE):
+            value = _instance(owner, key[len(INSTANCE) :], plain)
+        elif key.startswith(SERVICE):
+            value = _service(key[len(SERVICE) :], plain)
+        else:
+            raise RowError(f"{key[:40]}: unknown kind of row")
+    except (msgpack.UnpackException, ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:_MAX_TEXT]
+        raise RowError(f"{key[:80]}: {type(error).__name__}: {reason}") from None
+    return Row(key, version, data, value)
+
+
+def _service(name: str, plain: Any) -> PublishedService:
+    service = PublishedService.from_wire(plain)
+    if service.name != name:
+        raise ValueError("the key names another service")
+    return service
+
+
+def _instance(owner: str, instance_id: str, plain: Any) -> Instance:
+    service, address, ports, health, weight, tags, version, reason, restarts = plain
+    check_label(_text(service))
+    own = f"{service}.{owner}"
+    if instance_id != own and not instance_id.startswith(f"{own}."):
+        raise ValueError(f"an instance of {service} on {owner} must be called {own}")
+    ipaddress.ip_address(_text(address))
+    if not isinstance(ports, dict) or len(ports) > _MAX_TAGS:
+        raise ValueError("ports is not a small map")
+    for name, number in ports.items():
+        check_label(_text(name))
+        _number(number, 1, 65_535)
+    state = Health(_number(health, Health.STOPPED, Health.HEALTHY))
+    return Instance(
+        id=instance_id,
+        service=service,
+        node=owner,
+        address=address,
+        ports=ports,
+        health=state,
+        weight=_number(weight, 0, 1000),
+        tags=tuple(_text(tag) for tag in _few(tags)),
+        version=_text(version),
+        reason=_text(reason),
+        restarts=_number(restarts, 0, 2**32),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise ValueError(f"not a text of at most {_MAX_TEXT} characters")
+    return value
+
+
+def _number(value: Any, lowest: int, highest: int) -> int:
+    if type(value) is not int or not lowest <= value <= highest:
+        raise ValueError(f"not a number from {int(lowest)} to {int(highest)}")
+    return value
+
+
+def _few(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list) or len(value) > _MAX_TAGS:
+        raise ValueError(f"not a list of at most {_MAX_TAGS}")
+    return value

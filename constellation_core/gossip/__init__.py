@@ -1,0 +1,48 @@
+"""Membership by gossip: the SWIM protocol with Lifeguard, in HashiCorp memberlist's wire format.
+
+Usable without an agent::
+
+    from constellation_core.gossip import Gossip, GossipConfig, Keyring
+
+    gossip = Gossip(GossipConfig("node-a"), bind=("127.0.0.1", 7946), keyring=Keyring([key]))
+    await gossip.start()
+    print(await gossip.join(["127.0.0.1:7947"]))
+    print(gossip.members())
+
+The protocol itself (``protocol.py``) is a state machine without sockets or clocks; ``driver.py``
+runs it on asyncio.
+"""
+
+from constellation_core.gossip.actions import Delegate, ExchangeFailed, NoDelegate
+from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.driver import Gossip, GossipBindError, JoinResult
+from constellation_core.gossip.keyring import Keyring
+from constellation_core.gossip.member import (
+    Address,
+    EventKind,
+    Member,
+    MemberEvent,
+    decode_tags,
+    encode_tags,
+)
+from constellation_core.gossip.protocol import Protocol
+from constellation_core.gossip.stats import Stats
+
+__all__ = [
+    "Address",
+    "Delegate",
+    "EventKind",
+    "ExchangeFailed",
+    "Gossip",
+    "GossipBindError",
+    "GossipConfig",
+    "JoinResult",
+    "Keyring",
+    "Member",
+    "MemberEvent",
+    "NoDelegate",
+    "Protocol",
+    "Stats",
+    "decode_tags",
+    "encode_tags",
+]

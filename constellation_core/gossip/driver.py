@@ -1,0 +1,415 @@
+"""Runs the gossip protocol on asyncio: UDP and TCP on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from constellation_core.gossip.actions import Action, Delegate, Exchange, ExchangeFailed
+from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.keyring import DecryptError, Keyring
+from constellation_core.gossip.member import Address, Member
+from constellation_core.gossip.messages import DecodeError, ErrorReply
+from constellation_core.gossip.protocol import Protocol
+from constellation_core.gossip.streams import StreamMessage
+from constellation_core.gossip.wire import read_message, write_message
+from constellation_core.model.node import NodeState
+
+log = logging.getLogger("constellation.gossip")
+
+_MOST_STREAMS = 128
+_WARN_EVERY = 60.0
+_WRONG_KEY = "it answers, but with another cluster key; copy the cluster's key file to this node"
+
+
+class GossipBindError(Exception):
+    """The gossip address cannot be used; the text says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinResult:
+    """How one attempt to join went.
+
+    Attributes:
+        seed: the address as it was given.
+        joined: whether whole views were exchanged.
+        reason: why not.
+        wrong_key: the seed has another cluster key.
+    """
+
+    seed: str
+    joined: bool
+    reason: str = ""
+    wrong_key: bool = False
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, gossip: Gossip) -> None:
+        self._gossip = gossip
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._gossip.datagram_received(data, (addr[0], addr[1]))
+
+    def error_received(self, exc: Exception) -> None:
+        # ICMP answers of dead hosts; probing finds these out anyway.
+        log.debug("UDP: %s", exc)
+
+
+class Gossip:
+    """A node of a gossip cluster on real sockets.
+
+    ::
+
+        gossip = Gossip(GossipConfig("node-a"), bind=("127.0.0.1", 7946), keyring=Keyring([key]))
+        await gossip.start()
+        await gossip.join(["127.0.0.1:7947"])
+        ...
+        await gossip.leave()
+        await gossip.close()
+
+    Args:
+        config: timing and names.
+        bind: IP literal and port to listen on; port 0 takes a free one.
+        advertise: address that others reach this node at; ``None`` when it is ``bind``. Port 0
+            stands for the bound port.
+        keyring: encrypts everything; ``None`` for an open cluster.
+        delegate: what rides on the gossip.
+        meta: up to 512 bytes that others see of this node.
+        incarnation: where this node's own numbers begin. Must be above every one that it has
+            used before; the wall clock in seconds is.
+        rng: all chance comes from it.
+    """
+
+    def __init__(
+        self,
+        config: GossipConfig,
+        *,
+        bind: Address,
+        advertise: Address | None = None,
+        keyring: Keyring | None = None,
+        delegate: Delegate | None = None,
+        meta: bytes = b"",
+        incarnation: int = 1,
+        rng: Random | None = None,
+    ) -> None:
+        self._config = config
+        self._bind = bind
+        self._advertise = advertise
+        self._keyring = keyring
+        self._delegate = delegate
+        self._meta = meta
+        self._incarnation = incarnation
+        self._rng = rng or Random()
+        self._protocol: Protocol | None = None
+        self._transport: asyncio.DatagramTransport | None = None
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._exchanges: set[asyncio.Task[None]] = set()
+        self._streams: set[asyncio.Task[None]] = set()
+        self._warned: dict[str, float] = {}
+
+    @property
+    def protocol(self) -> Protocol:
+        """The state machine, for reading; changes go through this class."""
+        if self._protocol is None:
+            raise RuntimeError("the gossip is not started")
+        return self._protocol
+
+    @property
+    def local(self) -> Member:
+        """This node, as others see it."""
+        return self.protocol.table.local
+
+    def members(self) -> list[Member]:
+        """All known members, by name; those that are dead or left too, until forgotten."""
+        return sorted(self.protocol.table.all(), key=lambda member: member.name)
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen and begin to gossip.
+
+        Raises:
+            GossipBindError: when the address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        tcp, udp = _bind(self._bind)
+        port = tcp.getsockname()[1]
+        host, advertised = self._advertise or (self._bind[0], 0)
+        local = Member(
+            self._config.name,
+            (host, advertised or port),
+            self._incarnation,
+            NodeState.ALIVE,
+            loop.time(),
+            self._meta,
+            self._config.versions,
+        )
+        self._protocol = Protocol(
+            self._config,
+            local,
+            now=loop.time(),
+            rng=self._rng,
+            keyring=self._keyring,
+            delegate=self._delegate,
+        )
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
+        self._server = await asyncio.start_server(self._serve, sock=tcp)
+        self._protocol.start(loop.time())
+        self._flush()
+
+    async def join(self, seeds: Sequence[str]) -> list[JoinResult]:
+        """Exchange views with each of ``seeds`` (``HOST:PORT``); tells how each attempt went."""
+        return list(await asyncio.gather(*(self._join(seed) for seed in seeds)))
+
+    async def request(self, member: Member, payload: bytes) -> bytes:
+        """Send a request of the application to ``member`` and wait for the answer.
+
+        Raises:
+            ConnectionError: when there is no answer; the text says why.
+        """
+        future: asyncio.Future[StreamMessage | ExchangeFailed] = _future()
+        self.protocol.request(member, payload, lambda reply: _resolve(future, reply))
+        self._flush()
+        reply = await future
+        if isinstance(reply, ExchangeFailed):
+            raise ConnectionError(reply.reason)
+        return getattr(reply, "payload", b"")
+
+    async def leave(self, timeout: float = 3.0) -> None:
+        """Say goodbye, and wait until it has been gossiped, at most ``timeout`` seconds."""
+        loop = asyncio.get_running_loop()
+        self.protocol.leave(loop.time())
+        self._flush()
+        pause = self._config.gossip_interval / 2
+        for _ in range(math.ceil(timeout / pause)):
+            if self.protocol.goodbye_sent:
+                break
+            await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        """Stop at once, without a goodbye. Harmless when not started."""
+        if self._protocol is not None:
+            self._protocol.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._server is not None:
+            self._server.close()
+        tasks = self._exchanges | self._streams
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._transport is not None:
+            self._transport.close()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def set_meta(self, meta: bytes) -> None:
+        """Change what others see of this node."""
+        self.protocol.set_meta(meta, asyncio.get_running_loop().time())
+        self._flush()
+
+    def remember(self, addresses: set[Address]) -> None:
+        """Addresses of nodes from an earlier life, to be tried until they answer."""
+        self.protocol.remember(addresses)
+
+    def flush(self) -> None:
+        """Carry out what a delegate asked of :attr:`protocol` outside of a callback."""
+        self._flush()
+
+    # --- UDP and time ------------------------------------------------------------------------
+
+    def datagram_received(self, data: bytes, source: Address) -> None:
+        """A datagram arrived; called by the transport."""
+        now = asyncio.get_running_loop().time()
+        self.protocol.on_datagram(data, source, now)
+        unreadable = self.protocol.stats.undecryptable.get(source[0])
+        if unreadable is not None and unreadable.last == now:
+            self._warn_unreadable(source[0])
+        self._flush()
+
+    def _poll(self) -> None:
+        self.protocol.poll(asyncio.get_running_loop().time())
+        self._flush()
+
+    def _flush(self) -> None:
+        for action in self.protocol.take_actions():
+            self._carry_out(action)
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self.protocol.next_deadline()
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._poll)
+
+    def _carry_out(self, action: Action) -> None:
+        if isinstance(action, Exchange):
+            task = asyncio.create_task(self._exchange(action))
+            self._exchanges.add(task)
+            task.add_done_callback(self._exchanges.discard)
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.sendto(action.data, action.address)
+
+    # --- TCP, outgoing -----------------------------------------------------------------------
+
+    async def _join(self, seed: str) -> JoinResult:
+        try:
+            address = await resolve(seed)
+        except OSError as error:
+            return JoinResult(seed, False, f"cannot resolve it: {error.strerror or error}")
+        future: asyncio.Future[ExchangeFailed | None] = _future()
+        self.protocol.sync(address, lambda failed: _resolve(future, failed), join=True)
+        self._flush()
+        failed = await future
+        if failed is None:
+            return JoinResult(seed, True)
+        return JoinResult(seed, False, failed.reason, failed.wrong_key)
+
+    async def _exchange(self, action: Exchange) -> None:
+        reply: StreamMessage | ExchangeFailed
+        try:
+            async with asyncio.timeout(action.timeout):
+                reply = await self._talk(action)
+        except TimeoutError:
+            reply = ExchangeFailed(f"no answer within {action.timeout:g} s")
+        except DecryptError:
+            self.protocol.stats.count_undecryptable(
+                action.address[0], asyncio.get_running_loop().time()
+            )
+            reply = ExchangeFailed(_WRONG_KEY, wrong_key=True)
+        except DecodeError as error:
+            self.protocol.stats.malformed += 1
+            reply = ExchangeFailed(f"its answer cannot be read: {error}")
+        except asyncio.IncompleteReadError:
+            reply = ExchangeFailed("it closed the connection without an answer")
+        except OSError as error:
+            reply = ExchangeFailed(os.strerror(error.errno) if error.errno else str(error))
+        self.protocol.on_reply(action.token, reply, asyncio.get_running_loop().time())
+        self._flush()
+
+    async def _talk(self, action: Exchange) -> StreamMessage:
+        stats = self.protocol.stats
+        reader, writer = await asyncio.open_connection(*action.address)
+        try:
+            stats.stream_bytes_out += await write_message(writer, action.request, self._keyring)
+            reply, size = await read_message(reader, self._keyring)
+            stats.stream_bytes_in += size
+            return reply
+        finally:
+            writer.close()
+
+    # --- TCP, incoming -----------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._streams) >= _MOST_STREAMS:
+            writer.close()
+            return
+        self._streams.add(task)
+        try:
+            async with asyncio.timeout(self._config.exchange_timeout):
+                await self._answer(reader, writer)
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._streams.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stats = self.protocol.stats
+        source = str(writer.get_extra_info("peername")[0])
+        answer: StreamMessage | None
+        try:
+            request, size = await read_message(reader, self._keyring)
+        except DecryptError:
+            stats.count_undecryptable(source, asyncio.get_running_loop().time())
+            self._warn_unreadable(source)
+            # Encrypted with our key, so that a joiner with another one can tell what is wrong.
+            answer = ErrorReply("no key opens the request")
+        except DecodeError as error:
+            stats.malformed += 1
+            answer = ErrorReply(str(error))
+        else:
+            stats.stream_bytes_in += size
+            answer = self.protocol.on_request(request, asyncio.get_running_loop().time())
+            self._flush()
+        if answer is not None:
+            stats.stream_bytes_out += await write_message(writer, answer, self._keyring)
+
+    def _warn_unreadable(self, source: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._warned.get(source, -_WARN_EVERY) < _WARN_EVERY:
+            return
+        if len(self._warned) > _MOST_STREAMS:
+            self._warned.clear()
+        self._warned[source] = now
+        log.warning(
+            "%s sends gossip that the cluster key of this node does not open: either it has "
+            "another key (compare the fingerprints that `constellation status` shows) or it "
+            "does not belong to this cluster",
+            source,
+        )
+
+
+async def resolve(seed: str) -> Address:
+    """The address of ``HOST:PORT``.
+
+    Raises:
+        OSError: when the host has no address.
+    """
+    host, _, port = seed.rpartition(":")
+    host = host.strip("[]")
+    found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    address = found[0][4]
+    return (str(address[0]), int(address[1]))
+
+
+def _bind(address: Address) -> tuple[socket.socket, socket.socket]:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    attempts = 20 if address[1] == 0 else 1
+    for attempt in range(attempts):
+        tcp = socket.socket(family, socket.SOCK_STREAM)
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.setblocking(False)
+            udp.setblocking(False)
+            tcp.bind(address)
+            # Listening claims the port: bind alone lets two sockets have it.
+            tcp.listen(_MOST_STREAMS)
+            udp.bind((address[0], tcp.getsockname()[1]))
+        except OSError as error:
+            tcp.close()
+            udp.close()
+            if error.errno == errno.EADDRINUSE and attempt < attempts - 1:
+                continue
+            raise GossipBindError(_explain_bind(address, error)) from error
+        return tcp, udp
+    raise AssertionError("unreachable")
+
+
+def _explain_bind(address: Address, error: OSError) -> str:
+    where = f"{address[0]}:{address[1]}"
+    hints = {
+        errno.EADDRINUSE: "another process uses it; stop that one or change [gossip] bind",
+        errno.EADDRNOTAVAIL: "no interface of this host has the address; change [gossip] bind",
+        errno.EACCES: "ports below 1024 need privileges; change [gossip] bind",
+    }
+    hint = hints.get(error.errno or 0, "change [gossip] bind")
+    return f"cannot listen on {where} (TCP and UDP): {error.strerror}; {hint}"
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _resolve(future: asyncio.Future[Any], value: object) -> None:
+    if not future.done():
+        future.set_result(value)

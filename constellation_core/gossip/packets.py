@@ -1,0 +1,164 @@
+"""What wraps messages on the wire: compound, CRC, compression and encryption.
+
+A datagram is, from the outside: ``[encrypted] [CRC] [compressed] compound or message``; a
+stream message is ``[10, length, encrypted] [compressed] message``. Labels (memberlist 0.3 and
+later) are refused: no label is configured here, and memberlist demands equality.
+
+Everything that comes in is bounded: depth of nesting, number of parts, size when decompressed.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+
+import msgpack
+
+from constellation_core.gossip import lzw
+from constellation_core.gossip.keyring import OVERHEAD, DecryptError, Keyring
+from constellation_core.gossip.messages import (
+    DecodeError,
+    MessageType,
+    decode_map,
+    encode_map,
+)
+
+MAX_DATAGRAM = 65_507
+MAX_STREAM = 20 * 1024 * 1024
+"""Bytes; memberlist's limit for what one stream may carry."""
+MAX_DECOMPRESSED = 2 * MAX_STREAM
+MAX_PARTS = 255
+_MAX_DEPTH = 4
+_COMPRESS_LZW = 0
+
+
+def compound(messages: Sequence[bytes]) -> list[bytes]:
+    """Pack messages into as few compound messages as their one-byte count allows."""
+    packed = []
+    for start in range(0, len(messages), MAX_PARTS):
+        parts = messages[start : start + MAX_PARTS]
+        if len(parts) == 1:
+            packed.append(parts[0])
+            continue
+        lengths = struct.pack(f">{len(parts)}H", *map(len, parts))
+        packed.append(bytes((MessageType.COMPOUND, len(parts))) + lengths + b"".join(parts))
+    return packed
+
+
+def compress(message: bytes) -> bytes:
+    """Wrap ``message`` into a compressed one."""
+    fields = {"Algo": _COMPRESS_LZW, "Buf": lzw.compress(message)}
+    return bytes((MessageType.COMPRESS,)) + encode_map(fields)
+
+
+def decompress(body: bytes, most: int = MAX_DECOMPRESSED) -> bytes:
+    """What a compressed message (without its type byte) holds.
+
+    Raises:
+        DecodeError: when it is invalid, too large, or of another algorithm.
+    """
+    try:
+        fields = decode_map("compress", body)
+    except msgpack.OutOfData:
+        raise DecodeError("compress: cut off") from None
+    if fields.number("Algo") != _COMPRESS_LZW:
+        raise DecodeError("compress: unknown algorithm")
+    try:
+        return lzw.decompress(fields.raw("Buf", most=MAX_STREAM), most)
+    except lzw.LZWError as error:
+        raise DecodeError(f"compress: {error}") from None
+
+
+def add_crc(message: bytes) -> bytes:
+    """Prefix ``message`` with its CRC-32, for receivers of protocol version 5."""
+    return bytes((MessageType.HAS_CRC,)) + struct.pack(">I", zlib.crc32(message)) + message
+
+
+def seal_datagram(message: bytes, keyring: Keyring | None) -> bytes:
+    """The datagram for ``message``."""
+    return keyring.encrypt(message) if keyring is not None else message
+
+
+def open_datagram(datagram: bytes, keyring: Keyring | None) -> Iterator[bytes]:
+    """The plain messages in a datagram; broken parts of a compound one are left out.
+
+    Raises:
+        DecryptError: when there is a keyring and no key of it fits.
+        DecodeError: when the datagram as a whole is broken.
+    """
+    if len(datagram) > MAX_DATAGRAM:
+        raise DecodeError("a datagram that is too long")
+    if keyring is not None:
+        datagram = keyring.decrypt(datagram)
+    if datagram and datagram[0] == MessageType.HAS_CRC:
+        if len(datagram) < 5 or zlib.crc32(datagram[5:]) != int.from_bytes(datagram[1:5], "big"):
+            raise DecodeError("the checksum is wrong")
+        datagram = datagram[5:]
+    return _parts(datagram, 0)
+
+
+def _parts(message: bytes, depth: int) -> Iterator[bytes]:
+    if not message:
+        raise DecodeError("an empty message")
+    if depth > _MAX_DEPTH:
+        raise DecodeError("nested too deeply")
+    if message[0] == MessageType.COMPRESS:
+        yield from _parts(decompress(message[1:], MAX_DATAGRAM * 4), depth + 1)
+    elif message[0] == MessageType.COMPOUND:
+        for part in _split(message):
+            yield from _parts(part, depth + 1)
+    else:
+        yield message
+
+
+def _split(message: bytes) -> list[bytes]:
+    if len(message) < 2 or len(message) < 2 + 2 * message[1]:
+        raise DecodeError("compound: cut off")
+    count = message[1]
+    lengths = struct.unpack_from(f">{count}H", message, 2)
+    parts = []
+    position = 2 + 2 * count
+    for length in lengths:
+        # memberlist skips what was cut off at the end and keeps the rest.
+        if length == 0 or position + length > len(message):
+            break
+        parts.append(message[position : position + length])
+        position += length
+    return parts
+
+
+STREAM_HEADER = 5
+"""Bytes before the ciphertext of an encrypted stream message: type and length."""
+
+
+def seal_stream(message: bytes, keyring: Keyring | None) -> bytes:
+    """The bytes of a stream that carry ``message``."""
+    if keyring is None:
+        return message
+    header = bytes((MessageType.ENCRYPT,)) + struct.pack(">I", len(message) + OVERHEAD)
+    return header + keyring.encrypt(message, header)
+
+
+def encrypted_length(header: bytes) -> int:
+    """How many bytes follow the header of an encrypted stream message.
+
+    Raises:
+        DecryptError: when the stream is not encrypted.
+        DecodeError: when the length is beyond the limit.
+    """
+    if header[0] != MessageType.ENCRYPT:
+        raise DecryptError("a stream that is not encrypted")
+    length = int.from_bytes(header[1:STREAM_HEADER], "big")
+    if not OVERHEAD <= length <= MAX_STREAM:
+        raise DecodeError(f"a stream message of {length} bytes")
+    return length
+
+
+def open_stream(header: bytes, ciphertext: bytes, keyring: Keyring) -> bytes:
+    """The message of an encrypted stream.
+
+    Raises:
+        DecryptError: when no key fits.
+    """
+    return keyring.decrypt(ciphertext, header)

@@ -1,0 +1,352 @@
+"""The rules by which a node believes what it is told about members.
+
+Everything said of a node carries the incarnation number that the node itself last chose. A
+word about a newer incarnation wins; at the same one, suspicion beats being alive and death
+beats suspicion. Only the node itself raises its number, to refute what is said of it.
+
+Source: Das, Gupta and Motivala, "SWIM" (2002), section 4.2, and memberlist's ``state.go``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Protocol
+
+from constellation_core.gossip.awareness import Awareness
+from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.member import EventKind, Member, MemberEvent, unpack_ip
+from constellation_core.gossip.messages import Alive, Dead, NodeRow, Suspect
+from constellation_core.gossip.suspicion import Suspicion, suspicion_times
+from constellation_core.gossip.timers import Timer, Timers
+from constellation_core.model.node import NodeState
+
+
+class TableOutput(Protocol):
+    """Where the table sends what follows from its rules."""
+
+    def broadcast(self, subject: str, message: Alive | Suspect | Dead) -> None:
+        """Tell everybody."""
+
+    def notify(self, event: MemberEvent) -> None:
+        """Tell the application."""
+
+
+@dataclass(slots=True)
+class _Suspected:
+    suspicion: Suspicion
+    timer: Timer
+
+
+class MemberTable:
+    """All known members, this one included, and the rules that change them."""
+
+    def __init__(
+        self,
+        config: GossipConfig,
+        local: Member,
+        timers: Timers,
+        rng: Random,
+        awareness: Awareness,
+        output: TableOutput,
+    ) -> None:
+        self._config = config
+        self._timers = timers
+        self._rng = rng
+        self._awareness = awareness
+        self._output = output
+        self._members: dict[str, Member] = {local.name: local}
+        self._suspected: dict[str, _Suspected] = {}
+        self._probe_order: list[str] = []
+        self.leaving = False
+        self.incompatible: Callable[[str], None] = lambda _reason: None
+
+    # --- reading -----------------------------------------------------------------------------
+
+    @property
+    def local(self) -> Member:
+        """This node."""
+        return self._members[self._config.name]
+
+    def get(self, name: str) -> Member | None:
+        """The member called ``name``, whatever its state."""
+        return self._members.get(name)
+
+    def all(self) -> list[Member]:
+        """All members, also those that are dead or left and not forgotten yet."""
+        return list(self._members.values())
+
+    def online_count(self) -> int:
+        """How many are alive or suspect, this one included."""
+        return sum(1 for member in self._members.values() if member.online)
+
+    def choose(self, most: int, wanted: Callable[[Member], bool]) -> list[Member]:
+        """Up to ``most`` random members other than this one that are ``wanted``."""
+        name = self._config.name
+        candidates = [m for m in self._members.values() if m.name != name and wanted(m)]
+        if len(candidates) <= most:
+            return candidates
+        return self._rng.sample(candidates, most)
+
+    def next_to_probe(self) -> Member | None:
+        """Round robin over all others in random order, shuffled anew at every round."""
+        for _ in range(len(self._members) + 1):
+            if not self._probe_order:
+                self._probe_order = [name for name in self._members if name != self._config.name]
+                self._rng.shuffle(self._probe_order)
+                if not self._probe_order:
+                    return None
+            member = self._members.get(self._probe_order.pop())
+            if member is not None and member.online:
+                return member
+        return None
+
+    # --- what others say ---------------------------------------------------------------------
+
+    def alive(self, message: Alive) -> None:
+        """``message.node`` is said to be alive."""
+        if message.node == self._config.name:
+            self._alive_self(message)
+            return
+        claim = self._claim(message)
+        if claim is None:
+            return
+        known = self._members.get(claim.name)
+        if known is None:
+            self._members[claim.name] = claim
+            # A random place in the order, so that not all nodes probe a newcomer at once.
+            self._probe_order.insert(self._rng.randint(0, len(self._probe_order)), claim.name)
+            self._accept(claim, message, EventKind.JOINED, None)
+            return
+        moved = known.address != claim.address
+        if moved and not self._may_move(known):
+            self._output.notify(MemberEvent(EventKind.CONFLICT, claim, known))
+            return
+        if message.incarnation <= known.incarnation and not (moved and not known.online):
+            return
+        self._stop_suspicion(claim.name)
+        if not known.online:
+            kind: EventKind | None = EventKind.JOINED
+        elif (
+            moved
+            or known.meta != claim.meta
+            or known.versions != claim.versions
+            or known.state is NodeState.SUSPECT
+        ):
+            kind = EventKind.UPDATED
+        else:
+            kind = None
+        if known.state is NodeState.ALIVE:
+            claim = replace(claim, since=known.since)
+        self._accept(claim, message, kind, known)
+
+    def suspect(self, message: Suspect) -> None:
+        """``message.source`` got no answer from ``message.node``."""
+        known = self._members.get(message.node)
+        if known is None or message.incarnation < known.incarnation:
+            return
+        running = self._suspected.get(message.node)
+        if running is not None:
+            if running.suspicion.confirm(message.source):
+                self._output.broadcast(message.node, message)
+                self._schedule(message.node, running)
+            return
+        if known.state is not NodeState.ALIVE:
+            return
+        if message.node == self._config.name:
+            self.refute(message.incarnation)
+            return
+        self._output.broadcast(message.node, message)
+        changed = replace(
+            known,
+            incarnation=message.incarnation,
+            state=NodeState.SUSPECT,
+            since=self._timers.now,
+        )
+        self._members[known.name] = changed
+        self._start_suspicion(known.name, message.source)
+        self._output.notify(MemberEvent(EventKind.UPDATED, changed, known))
+
+    def dead(self, message: Dead) -> None:
+        """``message.node`` is declared dead, or says itself that it leaves."""
+        known = self._members.get(message.node)
+        if known is None or message.incarnation < known.incarnation or not known.online:
+            return
+        if message.node == self._config.name and not self.leaving:
+            self.refute(message.incarnation)
+            return
+        self._stop_suspicion(message.node)
+        self._output.broadcast(message.node, message)
+        left = message.source == message.node
+        changed = replace(
+            known,
+            incarnation=message.incarnation,
+            state=NodeState.LEFT if left else NodeState.DEAD,
+            since=self._timers.now,
+        )
+        self._members[known.name] = changed
+        if message.node != self._config.name:
+            kind = EventKind.LEFT if left else EventKind.FAILED
+            self._output.notify(MemberEvent(kind, changed, known))
+
+    def merge(self, rows: Iterable[NodeRow]) -> None:
+        """Take over another node's whole view.
+
+        What it believes to be dead is only suspected here, so that the node can object.
+        """
+        for row in rows:
+            if row.state == 0:
+                self.alive(
+                    Alive(row.incarnation, row.name, row.address, row.port, row.meta, row.versions)
+                )
+            elif row.state == 3:
+                self.dead(Dead(row.incarnation, row.name, row.name))
+            else:
+                self.suspect(Suspect(row.incarnation, row.name, self._config.name))
+
+    # --- what this node says -----------------------------------------------------------------
+
+    def refute(self, accused: int) -> None:
+        """Tell everybody that this node is alive, with a number above the accusation's."""
+        local = replace(self.local, incarnation=max(self.local.incarnation, accused) + 1)
+        self._members[local.name] = local
+        self._awareness.add(1)
+        self._output.broadcast(local.name, local.alive())
+
+    def set_meta(self, meta: bytes) -> None:
+        """Change what this node tells of itself."""
+        if meta == self.local.meta:
+            return
+        local = replace(self.local, meta=meta, incarnation=self.local.incarnation + 1)
+        self._members[local.name] = local
+        self._output.broadcast(local.name, local.alive())
+
+    def leave(self) -> None:
+        """Say goodbye."""
+        self.leaving = True
+        local = self.local
+        self.dead(Dead(local.incarnation, local.name, local.name))
+
+    def postpone_suspicions(self, seconds: float) -> None:
+        """Give all suspects more time: this process was not running for so long."""
+        for name, running in self._suspected.items():
+            running.suspicion.postpone(seconds)
+            self._schedule(name, running)
+
+    def forget(self) -> list[Member]:
+        """Drop members that were dead or gone for long enough; returns them."""
+        now = self._timers.now
+        gone = [
+            member
+            for member in self._members.values()
+            if (member.state is NodeState.DEAD and now - member.since > self._config.forget_dead)
+            or (
+                member.state is NodeState.LEFT
+                and now - member.since > self._config.forget_left
+                and member.name != self._config.name
+            )
+        ]
+        for member in gone:
+            del self._members[member.name]
+        return gone
+
+    # --- rules -------------------------------------------------------------------------------
+
+    def _claim(self, message: Alive) -> Member | None:
+        problem = _version_problem(self._config, message.versions)
+        if not message.node or message.port == 0:
+            problem = "no name or no port"
+        try:
+            host = unpack_ip(message.address)
+        except ValueError:
+            problem, host = "its address is not an IP address", ""
+        if problem:
+            self.incompatible(f"{message.node or 'a node'}: {problem}")
+            return None
+        return Member(
+            message.node,
+            (host, message.port),
+            message.incarnation,
+            NodeState.ALIVE,
+            self._timers.now,
+            message.meta,
+            message.versions,
+        )
+
+    def _alive_self(self, message: Alive) -> None:
+        local = self.local
+        if self.leaving or message.incarnation < local.incarnation:
+            return
+        same = local.alive()
+        if message == same:
+            return
+        if (message.address, message.port) != (same.address, same.port):
+            claim = self._claim(message)
+            if claim is not None:
+                self._output.notify(MemberEvent(EventKind.CONFLICT, claim, local))
+        self.refute(message.incarnation)
+
+    def _may_move(self, known: Member) -> bool:
+        if known.state is NodeState.LEFT:
+            return True
+        dead_for = self._timers.now - known.since
+        return known.state is NodeState.DEAD and dead_for > self._config.reclaim_dead
+
+    def _accept(
+        self, member: Member, message: Alive, kind: EventKind | None, previous: Member | None
+    ) -> None:
+        self._members[member.name] = member
+        self._output.broadcast(member.name, message)
+        if kind is not None:
+            self._output.notify(MemberEvent(kind, member, previous))
+
+    def _start_suspicion(self, name: str, source: str) -> None:
+        nodes = self.online_count()
+        shortest, longest = suspicion_times(
+            self._config.suspicion_multiplier,
+            self._config.suspicion_most_multiplier,
+            nodes,
+            self._config.probe_interval,
+        )
+        expected = self._config.suspicion_multiplier - 2
+        # Where too few others are left to confirm, waiting for them would only cost time.
+        if nodes - 2 < expected:
+            expected = 0
+        suspicion = Suspicion(self._timers.now, source, shortest, longest, expected)
+        timer = self._timers.call_at(suspicion.deadline, lambda: self._expire(name))
+        self._suspected[name] = _Suspected(suspicion, timer)
+
+    def _schedule(self, name: str, running: _Suspected) -> None:
+        running.timer.cancel()
+        running.timer = self._timers.call_at(running.suspicion.deadline, lambda: self._expire(name))
+
+    def _expire(self, name: str) -> None:
+        known = self._members.get(name)
+        if known is not None and known.state is NodeState.SUSPECT:
+            self.dead(Dead(known.incarnation, name, self._config.name))
+
+    def _stop_suspicion(self, name: str) -> None:
+        running = self._suspected.pop(name, None)
+        if running is not None:
+            running.timer.cancel()
+
+
+def _version_problem(config: GossipConfig, versions: bytes) -> str:
+    """Why we cannot talk to a node with these versions; ``""`` when we can.
+
+    Checked for each node by itself: memberlist checks all together, so that one bad node keeps
+    every other from joining.
+    """
+    if len(versions) != 6:
+        return "it does not say which protocol it speaks"
+    pairs = (
+        ("protocol", versions[:3], config.protocol_versions),
+        ("delegate protocol", versions[3:], config.delegate_versions),
+    )
+    for what, (lowest, highest, current), ours in pairs:
+        if not lowest <= current <= highest:
+            return f"its {what} {current} is outside its own range {lowest} to {highest}"
+        if not lowest <= ours[2] <= highest or not ours[0] <= current <= ours[1]:
+            return f"its {what} {current} ({lowest} to {highest}) does not fit ours ({ours[2]})"
+    return ""

@@ -1,0 +1,278 @@
+"""One supervised process: started, watched, stopped, and started again by its policy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from constellation_core.backoff import RestartBackoff
+from constellation_core.plugins.context import Clock
+from constellation_core.runtime import InstanceSpec, LogLine, Phase, RuntimeStatus
+from constellation_plugin_process.environment import (
+    command_of,
+    environment_of,
+    fill_in,
+    provided_variables,
+)
+from constellation_plugin_process.logs import InstanceLog, LineSplitter, Stream
+from constellation_plugin_process.ports import PortInUseError, allocate
+
+_READ = 65_536
+_DRAIN = 2.0
+"""Seconds to wait for the last output of a process that has ended."""
+
+
+class ProcessInstance:
+    """The process of one instance, over all its restarts.
+
+    Args:
+        spec: what to run.
+        folder: the instance's own directory, its working directory by default.
+        instance_log: where its output goes.
+        passthrough: names of variables inherited from the agent.
+        marker: variables that let the keeper find the process.
+        clock: time.
+        rng: jitter of the restarts.
+        log: the plugin's logger.
+        report: told of every change of status.
+    """
+
+    def __init__(
+        self,
+        spec: InstanceSpec,
+        *,
+        folder: Path,
+        instance_log: InstanceLog,
+        passthrough: Sequence[str],
+        marker: Mapping[str, str],
+        clock: Clock,
+        rng: Random,
+        log: logging.Logger,
+        report: Callable[[RuntimeStatus], None],
+    ) -> None:
+        self.log = instance_log
+        self._spec = spec
+        self._folder = folder
+        self._passthrough = passthrough
+        self._marker = marker
+        self._clock = clock
+        self._log = log
+        self._report = report
+        self._backoff = RestartBackoff(spec.service.restart, rng)
+        self._status = RuntimeStatus(Phase.PENDING)
+        self._task: asyncio.Task[None] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._restart_now = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def status(self) -> RuntimeStatus:
+        """What is known of it now."""
+        return self._status
+
+    def start(self) -> None:
+        """Begin to run it, in the background."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._task = asyncio.create_task(self._supervise(), name=f"process:{self._spec.id}")
+
+    async def stop(self) -> None:
+        """End it, politely first; returns when it is gone."""
+        self._stopping = True
+        self._restart_now.set()
+        await self._end_process()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._set(phase=Phase.STOPPED, pid=None, detail="stopped")
+        self.log.close()
+
+    async def restart(self) -> None:
+        """End it and start it at once, whatever it is waiting for."""
+        self._restart_now.set()
+        await self._end_process()
+
+    async def execute(self, command: Sequence[str], timeout: float) -> tuple[int, str]:
+        """Run ``command`` in the instance's environment; see the driver's interface."""
+        if self._status.phase is not Phase.RUNNING:
+            raise RuntimeError(f"{self._spec.id} is not running")
+        variables, environment = self._environment(self._status.ports)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(fill_in(word, variables) for word in command),
+                cwd=self._workdir(variables),
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RuntimeError(f"cannot run {command[0]!r}: {error.strerror}") from error
+        try:
+            async with asyncio.timeout(timeout):
+                output = await _last_output(process)
+                return await process.wait(), output
+        finally:
+            _kill_group(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    # --- inside ------------------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        while True:
+            self._restart_now.clear()
+            if self._is_stopping():
+                return
+            detail, ran, clean = await self._run_once()
+            if self._is_stopping():
+                return
+            self._backoff.after_run(ran)
+            asked = self._restart_now.is_set()
+            policy = self._spec.service.restart.policy
+            if not asked and (policy == "never" or (policy == "on-failure" and clean)):
+                self._set(phase=Phase.STOPPED, pid=None, detail=detail)
+                await self._restart_now.wait()
+                asked = True
+            elif not asked:
+                await self._wait_for_restart(detail)
+            if not self._is_stopping():
+                self._set(restarts=self._status.restarts + 1)
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    async def _wait_for_restart(self, detail: str) -> None:
+        wait = self._backoff.next_wait()
+        self._set(
+            phase=Phase.BACKOFF,
+            pid=None,
+            detail=f"{detail}; started again in {wait:.1f} s",
+            crash_looping=self._backoff.crash_looping,
+        )
+        self._log.warning("%s: %s; started again in %.1f s", self._spec.id, detail, wait)
+        sleep = asyncio.create_task(self._clock.sleep(wait))
+        asked = asyncio.create_task(self._restart_now.wait())
+        await asyncio.wait((sleep, asked), return_when=asyncio.FIRST_COMPLETED)
+        for task in (sleep, asked):
+            task.cancel()
+
+    async def _run_once(self) -> tuple[str, float, bool]:
+        """Run the process to its end: what happened, seconds that it ran, whether it was well."""
+        try:
+            ports = allocate(self._spec.service.ports, self._spec.address, self._status.ports)
+        except (PortInUseError, OSError) as error:
+            return str(error), 0.0, False
+        variables, environment = self._environment(ports)
+        command = command_of(self._spec, variables)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=self._workdir(variables),
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._set(ports=ports)
+            return f"cannot start {command[0]!r}: {error.strerror}", 0.0, False
+        self._process = process
+        began = self._clock.monotonic()
+        self._set(phase=Phase.RUNNING, pid=process.pid, started_at=began, ports=ports, detail="")
+        self._log.info("%s runs as process %d", self._spec.id, process.pid)
+        calm = asyncio.create_task(self._calm_down())
+        readers = [
+            asyncio.create_task(self._copy(process.stdout, "stdout")),
+            asyncio.create_task(self._copy(process.stderr, "stderr")),
+        ]
+        try:
+            if self._stopping or self._restart_now.is_set():
+                # Asked while it was being started: nobody has signalled this process yet.
+                await self._end_process()
+            code = await process.wait()
+        finally:
+            calm.cancel()
+            self._process = None
+            # What it started belongs to it, and must not outlive it.
+            _kill_group(process.pid, signal.SIGKILL)
+            await asyncio.wait(readers, timeout=_DRAIN)
+            for reader in readers:
+                reader.cancel()
+        return _describe_exit(code), self._clock.monotonic() - began, code == 0
+
+    async def _calm_down(self) -> None:
+        await self._clock.sleep(self._spec.service.restart.reset_after)
+        self._backoff.after_run(self._spec.service.restart.reset_after)
+        self._set(crash_looping=False)
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        self._set(phase=Phase.STOPPING)
+        service = self._spec.service
+        _kill_group(process.pid, signal.Signals[service.stop_signal])
+        try:
+            async with asyncio.timeout(service.stop_grace):
+                await process.wait()
+        except TimeoutError:
+            self._log.warning(
+                "%s did not stop within %g s; killing it", self._spec.id, service.stop_grace
+            )
+            _kill_group(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    async def _copy(self, reader: asyncio.StreamReader | None, stream: Stream) -> None:
+        if reader is None:
+            return
+        splitter = LineSplitter()
+        while data := await reader.read(_READ):
+            for text in splitter.feed(data):
+                self.log.write(LogLine(self._clock.time(), stream, text))
+        for text in splitter.end():
+            self.log.write(LogLine(self._clock.time(), stream, text))
+
+    def _environment(self, ports: Mapping[str, int]) -> tuple[dict[str, str], dict[str, str]]:
+        variables = provided_variables(self._spec, ports)
+        return variables, environment_of(self._spec, variables, self._passthrough, self._marker)
+
+    def _workdir(self, variables: Mapping[str, str]) -> Path:
+        workdir = self._spec.service.workdir
+        return Path(fill_in(workdir, variables)) if workdir is not None else self._folder
+
+    def _set(self, **changes: object) -> None:
+        status = replace(self._status, **changes)  # type: ignore[arg-type]
+        if status != self._status:
+            self._status = status
+            self._report(status)
+
+
+def _describe_exit(code: int) -> str:
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def _kill_group(pid: int, number: signal.Signals) -> None:
+    # The process leads a session of its own, so its id is its group's. The group keeps the id
+    # from being given away as long as anybody is in it.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+async def _last_output(process: asyncio.subprocess.Process, most: int = 4_096) -> str:
+    output = b""
+    if process.stdout is not None:
+        while data := await process.stdout.read(_READ):
+            output = (output + data)[-most:]
+    return output.decode(errors="replace").strip()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from constellation_core.config.addresses import Address
+    from constellation_core.config.checking import Checked, check_config
+    from constellation_core.config.editing import Edited, disable_plugin, enable_plugin
     from constellation_core.config.layers import Origin
     from constellation_core.config.loading import Loaded, load
     from constellation_core.config.lookup import find_config, peek_enabled_plugins
@@ -31,14 +33,17 @@ if TYPE_CHECKING:
         PluginsSettings,
         Settings,
     )
+    from constellation_core.config.show import Row, rows
 
 _HOME = {
     "Address": "addresses",
     "AgentSettings": "settings",
     "ApiSettings": "settings",
+    "Checked": "checking",
     "ClusterKey": "secrets",
     "ConfigError": "problems",
     "ConsensusSettings": "settings",
+    "Edited": "editing",
     "FileSecrets": "secrets",
     "GossipSettings": "settings",
     "Initialised": "scaffold",
@@ -47,13 +52,18 @@ _HOME = {
     "PluginTable": "plugin_tables",
     "PluginsSettings": "settings",
     "Problem": "problems",
+    "Row": "show",
     "SecretError": "secrets",
     "Settings": "settings",
+    "check_config": "checking",
+    "disable_plugin": "editing",
+    "enable_plugin": "editing",
     "find_config": "lookup",
     "initialise": "scaffold",
     "load": "loading",
     "peek_enabled_plugins": "lookup",
     "read_secret_file": "secrets",
+    "rows": "show",
     "validate_plugin_table": "plugin_tables",
 }
 
@@ -61,9 +71,11 @@ __all__ = [
     "Address",
     "AgentSettings",
     "ApiSettings",
+    "Checked",
     "ClusterKey",
     "ConfigError",
     "ConsensusSettings",
+    "Edited",
     "FileSecrets",
     "GossipSettings",
     "Initialised",
@@ -72,13 +84,18 @@ __all__ = [
     "PluginTable",
     "PluginsSettings",
     "Problem",
+    "Row",
     "SecretError",
     "Settings",
+    "check_config",
+    "disable_plugin",
+    "enable_plugin",
     "find_config",
     "initialise",
     "load",
     "peek_enabled_plugins",
     "read_secret_file",
+    "rows",
     "validate_plugin_table",
 ]
 

@@ -40,7 +40,7 @@ def read_text(annotation: Any, text: str) -> Any:
     for kind in kinds:
         if is_list(kind):
             return _read_list(kind, text)
-        if nested_fields(kind) is not None or _is_table(kind):
+        if text.lstrip().startswith("{") and _is_table(kind):
             return _read_toml(text)
     word = text.strip()
     if bool in kinds and word.lower() in _TRUE | _FALSE:
@@ -78,7 +78,8 @@ def unknown_variables(
         if owner_of(name, plugins) is not None:
             continue
         if not name.startswith(PLUGINS_PREFIX):
-            rest = nearest(name.removeprefix(PREFIX), (each.removeprefix(PREFIX) for each in known))
+            names = (each.removeprefix(PREFIX) for each in known | OTHER_VARIABLES)
+            rest = nearest(name.removeprefix(PREFIX), names)
             near = f"{PREFIX}{rest}" if rest else ""
         else:
             near = _nearest_of_plugins(name, plugins)
@@ -119,7 +120,7 @@ def _nearest_of_plugins(variable: str, plugins: list[str]) -> str:
 
 def _read_list(kind: Any, text: str) -> Any:
     items = [each for each in get_args(kind) if each is not Ellipsis]
-    if any(nested_fields(each) is not None or _is_table(each) for each in items):
+    if text.lstrip().startswith("[") and any(_is_table(each) for each in items):
         return _read_toml(text)
     item = items[0] if items else str
     return [read_text(item, each.strip()) for each in text.split(",") if each.strip()]
@@ -134,7 +135,9 @@ def _read_toml(text: str) -> Any:
 
 def _is_table(kind: Any) -> bool:
     origin = get_origin(kind) or kind
-    return isinstance(origin, type) and issubclass(origin, Mapping)
+    return nested_fields(kind) is not None or (
+        isinstance(origin, type) and issubclass(origin, Mapping)
+    )
 
 
 def _of_literals(kinds: list[Any]) -> list[type[int]]:

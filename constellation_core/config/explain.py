@@ -125,7 +125,7 @@ def _place(
     key = ".".join((*table.path, *_names(path)))
     origin = table.origin(str(path[0])) if path else None
     if origin is not None and origin.source.startswith("$"):
-        return Problem(message, origin.source, None, None, key, expected, found, near)
+        return Problem(message, origin.source, None, None, key, expected, found, near, table.name)
     places = table.sources.places
     full = (*table.path, *path)
     while full and full not in places:
@@ -133,7 +133,8 @@ def _place(
     at = places.get(full)
     # What the environment alone makes up has no place in the file.
     line, column = (at.line, at.column) if at else (None, None)
-    return Problem(message, table.sources.name, line, column, key, expected, found, near)
+    name = table.sources.name
+    return Problem(message, name, line, column, key, expected, found, near, table.name)
 
 
 def _names(path: tuple[str | int, ...]) -> Iterator[str]:

@@ -187,7 +187,9 @@ def _doubtful(settings: Settings, sources: Sources) -> list[Problem]:
         place = sources.places[("plugins", name)]
         message = f"has no effect: this plugin is not enabled{did_you_mean(near, '[plugins.{}]')}"
         key = f"plugins.{name}"
-        warnings.append(Problem(message, sources.name, place.line, place.column, key, nearest=near))
+        warnings.append(
+            Problem(message, sources.name, place.line, place.column, key, nearest=near, table=key)
+        )
     if not settings.gossip.encryption and not settings.gossip.bind.is_loopback:
         message = f"anyone who reaches {settings.gossip.bind} can speak for any node"
         warnings.append(Problem(message, sources.name, key="gossip.encryption"))

@@ -51,8 +51,16 @@ def validate_plugin_table(name: str, model: type[BaseModel] | None, loaded: Load
         if written:
             place = loaded.sources.places[path]
             message = "this plugin takes no settings; remove the table"
+            table_name = ".".join(path)
             problems.append(
-                Problem(message, loaded.sources.name, place.line, place.column, ".".join(path))
+                Problem(
+                    message,
+                    loaded.sources.name,
+                    place.line,
+                    place.column,
+                    table_name,
+                    table=table_name,
+                )
             )
         if problems:
             raise ConfigError(problems)
@@ -77,7 +85,7 @@ def _broken_model(table: Table, error: Exception) -> Problem:
     message = f"the plugin's own check of its settings failed with {type(error).__name__}"
     place = table.sources.places.get(table.path)
     line, column = (place.line, place.column) if place else (None, None)
-    return Problem(message, table.sources.name, line, column, table.name)
+    return Problem(message, table.sources.name, line, column, table.name, table=table.name)
 
 
 def _unknown_variables(name: str, model: type[BaseModel] | None, loaded: Loaded) -> list[Problem]:

@@ -19,6 +19,8 @@ class Problem:
         key: dotted, for example ``gossip.bind``; ``""`` when no single key is meant.
         expected: what would be right, where one phrase can tell it.
         found: what is there, as it is written; never of a secret.
+        table: the table that is meant or that the key stands in, such as ``plugins.dns``; by
+            default the first part of the key.
         nearest: the known name that may have been meant.
     """
 
@@ -30,11 +32,12 @@ class Problem:
     expected: str = ""
     found: str = ""
     nearest: str = ""
+    table: str = ""
 
     def __str__(self) -> str:
         """One line: ``agent.toml:12: [gossip] bnid: unknown key; did you mean 'bind'?``."""
         place = self.source if self.line is None else f"{self.source}:{self.line}"
-        parts = (place, key_in_words(self.key), self.message)
+        parts = (place, _in_words(self.key, self.table), self.message)
         return ": ".join(part for part in parts if part)
 
 
@@ -57,13 +60,10 @@ class ConfigError(Exception):
         return cls([Problem(message, source=str(source), key=key)])
 
 
-def key_in_words(key: str) -> str:
-    """``gossip.bind`` as ``[gossip] bind``; the tables of plugins have two names."""
-    parts = key.split(".")
-    names = 2 if parts[0] == "plugins" and len(parts) > 2 else 1
-    if len(parts) <= names:
-        return f"[{key}]" if key else ""
-    return f"[{'.'.join(parts[:names])}] {'.'.join(parts[names:])}"
+def _in_words(key: str, table: str) -> str:
+    """``gossip.bind`` as ``[gossip] bind``, a table alone as ``[gossip]``."""
+    table = table or key.partition(".")[0]
+    return f"[{table}] {key[len(table) + 1 :]}".rstrip() if table else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -47,24 +47,14 @@ def read_secret_file(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SecretError(f"{path}: cannot be opened: {reason}") from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise SecretError(f"{path}: is not a plain file")
-        if status.st_uid not in (os.geteuid(), 0):
-            raise SecretError(
-                f"{path}: belongs to another user (uid {status.st_uid}), who could change it; "
-                f"mend it with: chown {os.geteuid()} {shown}"
-            )
-        if status.st_mode & 0o077:
-            raise SecretError(
-                f"{path}: others than its owner have rights to it "
-                f"(mode {stat.S_IMODE(status.st_mode):04o}); mend it with: chmod 600 {shown}"
-            )
-        try:
+    try:
+        _require_private(path, os.fstat(handle))
+        with os.fdopen(handle, "rb", closefd=False) as file:
             data = file.read(LARGEST_SECRET + 1)
-        except OSError as error:
-            raise SecretError(f"{path}: cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise SecretError(f"{path}: cannot be read: {error.strerror}") from None
+    finally:
+        os.close(handle)
     if len(data) > LARGEST_SECRET:
         raise SecretError(
             f"{path}: is larger than {LARGEST_SECRET >> 10} KiB; is it the right file?"
@@ -72,6 +62,22 @@ def read_secret_file(path: Path) -> bytes:
     if not data.strip():
         raise SecretError(f"{path}: is empty")
     return data
+
+
+def _require_private(path: Path, status: os.stat_result) -> None:
+    shown = shlex.quote(str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise SecretError(f"{path}: is not a plain file")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise SecretError(
+            f"{path}: belongs to another user (uid {status.st_uid}), who could change it; "
+            f"mend it with: chown {os.geteuid()} {shown}"
+        )
+    if status.st_mode & 0o077:
+        raise SecretError(
+            f"{path}: others than its owner have rights to it "
+            f"(mode {stat.S_IMODE(status.st_mode):04o}); mend it with: chmod 600 {shown}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,11 @@ class ClusterKey:
         Raises:
             SecretError: when it cannot be used (see :func:`read_secret_file`) or is no key.
         """
+        if not os.path.lexists(path):
+            raise SecretError(
+                f"{path}: there is no cluster key; copy it from another node (mode 0600) or, for "
+                f"a new cluster: (umask 077; openssl rand -base64 32 > {shlex.quote(str(path))})"
+            )
         expected = f"{path}: is not a cluster key: expected {KEY_BYTES} bytes as base64"
         data = read_secret_file(path).strip()
         try:

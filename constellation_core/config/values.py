@@ -80,7 +80,10 @@ def _against(folder: str) -> AfterValidator:
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_path_text), _against("config")]
-"""A path; a relative one is relative to the folder of agent.toml."""
+"""A path; a relative one is relative to the folder of agent.toml.
+
+Like every validator, it sees a default only where the model says ``validate_default=True``.
+"""
 
 DataPath = Annotated[Path, BeforeValidator(_path_text), _against("data")]
 """A path; a relative one is relative to ``[agent] data_dir``."""

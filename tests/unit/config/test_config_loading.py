@@ -11,6 +11,7 @@ import pytest
 from constellation_core.config import Address, ConfigError, Settings, find_config, load
 from constellation_core.config.loading import Loaded
 from constellation_core.config.problems import Problem
+from constellation_core.gossip.config import GossipConfig
 
 CONTRACT = """\
 [agent]
@@ -127,7 +128,7 @@ def test_the_example_of_the_contract_is_rendered_as_promised(write: Write) -> No
         ("[gossip]\nprobe_interval = 61", 2, "gossip.probe_interval", "at most 60"),
         ("[gossip]\nindirect_probes = true", 2, "gossip.indirect_probes", "an integer"),
         ("[gossip]\nindirect_probes = 1.5", 2, "gossip.indirect_probes", "an integer"),
-        ("[gossip]\nprobe_timeout = 1", 1, "gossip", "must be less than probe_interval"),
+        ("[gossip]\nprobe_timeout = 0.5", 1, "gossip", "must be less than probe_interval"),
         ("[gossip]\njoin = 'a:1'", 2, "gossip.join", "expected a list, found 'a:1'"),
         ("[gossip]\njoin = [\n 'a:1',\n 'b',\n]", 4, "gossip.join", "the port is missing"),
         ("[gossip]\njoin = ['a:1', 'a:1']", 2, "gossip.join", "'a:1' stands there twice"),
@@ -242,6 +243,20 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
 def test_settings_can_be_made_in_code() -> None:
     assert Settings().gossip.key_file == Path("cluster.key")
+
+
+def test_the_timings_are_those_of_the_protocol() -> None:
+    ours, protocol = Settings().gossip, GossipConfig("node-a")
+    assert ours.indirect_probes == protocol.indirect_checks
+    for name in (
+        "probe_interval",
+        "probe_timeout",
+        "suspicion_multiplier",
+        "gossip_interval",
+        "gossip_nodes",
+        "push_pull_interval",
+    ):
+        assert getattr(ours, name) == getattr(protocol, name), name
 
 
 def test_what_is_doubtful_is_a_warning(write: Write) -> None:

@@ -46,9 +46,19 @@ def say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def error(text: str) -> None:
+    """A problem, on standard error."""
+    sys.stderr.write(f"error: {text}\n")
+
+
 def warn(text: str) -> None:
     """A warning, on standard error."""
     sys.stderr.write(f"warning: {text}\n")
+
+
+def style_of(word: str) -> str | None:
+    """The colour that a state has everywhere."""
+    return _STYLES.get(word)
 
 
 def styled(word: str) -> str:

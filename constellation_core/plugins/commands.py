@@ -1,15 +1,17 @@
-"""Commands of plugins, for the command line: only what ``constellation --help`` must pay for."""
+"""What the command line needs of plugins, without an agent: their commands and settings."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from constellation_core.plugins.manager import PluginManager
 
 if TYPE_CHECKING:
     import typer
+    from pydantic import BaseModel
 
 
 def load_command_apps(
@@ -23,12 +25,7 @@ def load_command_apps(
     """
     import typer
 
-    manager = PluginManager()
-    # The caller tells the user what failed; the log's own word would be the second.
-    logger = logging.getLogger("constellation.plugins")
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        manager.load(enabled)
+    with _quiet_manager(enabled) as manager:
         apps = []
         for name in list(manager.active):
             if manager.implements(name, "register_commands"):
@@ -36,7 +33,39 @@ def load_command_apps(
                 manager.contribute(name, "register_commands", cli=app)
                 if name in manager.active:
                     apps.append((name, app))
+    return apps, _failures(manager)
+
+
+def load_config_models(
+    enabled: Sequence[str],
+) -> tuple[dict[str, type[BaseModel] | None], dict[str, str]]:
+    """Import the enabled plugins and ask each for the model of its settings.
+
+    Returns:
+        The models by plugin, ``None`` for one without settings; and the reasons of the
+        plugins that failed, by plugin.
+    """
+    with _quiet_manager(enabled) as manager:
+        models = {}
+        for name in list(manager.active):
+            model = manager.contribute(name, "config_model")
+            if name in manager.active:
+                models[name] = model
+    return models, _failures(manager)
+
+
+@contextmanager
+def _quiet_manager(enabled: Sequence[str]) -> Iterator[PluginManager]:
+    # The caller tells the user what failed; the log's own word would be the second.
+    logger = logging.getLogger("constellation.plugins")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        manager = PluginManager()
+        manager.load(enabled)
+        yield manager
     finally:
         logger.disabled = disabled
-    failures = {state.name: state.failed for state in manager.states() if state.failed}
-    return apps, failures
+
+
+def _failures(manager: PluginManager) -> dict[str, str]:
+    return {state.name: state.failed for state in manager.states() if state.failed}

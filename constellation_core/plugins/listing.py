@@ -68,13 +68,3 @@ def list_plugins(
             )
         )
     return result
-
-
-def trial_failures(enabled: Sequence[str]) -> dict[str, str]:
-    """Which enabled plugins would fail, found by importing them here, without an agent.
-
-    Settings are not looked at: ``constellation config check`` does that.
-    """
-    from constellation_core.plugins.commands import load_command_apps
-
-    return load_command_apps(enabled)[1]

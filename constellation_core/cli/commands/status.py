@@ -1,0 +1,93 @@
+"""``constellation status``: this agent and its cluster on one page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from constellation_core.cli import output
+from constellation_core.cli.client import AgentClient
+from constellation_core.cli.options import ConfigOption, JsonOption
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show this agent, its cluster, its plugins and its tasks."""
+    document = AgentClient.from_config(config).get("/api/v1/status")
+    if as_json:
+        output.print_json(document)
+    else:
+        _show(document)
+
+
+def _show(status: dict[str, Any]) -> None:
+    console = output.console()
+    ready = "[green]ready[/green]" if status["ready"] else "[yellow]not ready[/yellow]"
+    node = output.escaped(status["node"])
+    console.print(
+        f"[bold]{node}[/bold]  {ready}  constellation {status['version']}, pid {status['pid']}, "
+        f"up {output.duration(status['uptime'])}"
+    )
+    for reason in status["not_ready"]:
+        console.print(f"  [yellow]{output.escaped(reason)}[/yellow]")
+    if status["isolated"]:
+        console.print("  [red]cut off: no other node answers; serving from what is known[/red]")
+    gossip = status["gossip"]
+    for source, count in gossip["wrong_keys"].items():
+        console.print(
+            f"  [red]{output.escaped(source)} uses another cluster key ({count} messages); ours "
+            f"is {status['key']}[/red]"
+        )
+    services = status["services_file"]
+    if services["error"]:
+        console.print(f"  [red]services: {output.escaped(services['error'])}[/red]")
+    for name, reason in services["refused"].items():
+        console.print(f"  [red]service {output.escaped(name)}: {output.escaped(reason)}[/red]")
+    console.print(f"nodes      {_counts(status['members'])}")
+    console.print(f"instances  {_counts(status['instances'])}")
+    console.print(
+        f"gossip     {gossip['address']}, in {output.size(gossip['bytes_in'])}, out "
+        f"{output.size(gossip['bytes_out'])}, health score {gossip['health_score']}, "
+        f"key {status['key'] or '[yellow]none[/yellow]'}"
+    )
+    for seed, result in gossip["seeds"].items():
+        if result != "joined":
+            console.print(
+                f"  [yellow]seed {output.escaped(seed)}: {output.escaped(result)}[/yellow]"
+            )
+    output.print_table(
+        ("PLUGIN", "VERSION", "STATE", "REASON"),
+        [
+            (
+                output.escaped(each["name"]),
+                output.escaped(each["version"]),
+                output.styled(each["state"]),
+                output.escaped(each["reason"] or each["last_error"]),
+            )
+            for each in status["plugins"]
+        ],
+        "no plugins are enabled",
+    )
+    output.print_table(
+        ("TASK", "STATE", "FAILURES", "LAST ERROR"),
+        [
+            (
+                output.escaped(f"{task['owner']}:{task['name']}"),
+                output.styled(task["state"]),
+                str(task["failures"]),
+                output.escaped(task["last_error"]),
+            )
+            for task in status["tasks"]
+        ],
+        "no background tasks",
+    )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    words = [f"{count} {output.styled(word)}" for word, count in counts.items()]
+    return ", ".join(words) or "none"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(status)

@@ -1,0 +1,294 @@
+"""The whole document, kept up to date one service at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from constellation_core.model.published import PublishedService
+from constellation_core.plugins.context import CatalogView
+from constellation_plugin_traefik.config import RETRY, TRANSPORT, TraefikConfig
+from constellation_plugin_traefik.encoding import to_json
+from constellation_plugin_traefik.overlaps import Overlaps
+from constellation_plugin_traefik.part import ServicePart, compile_part, empty_part, fill
+from constellation_plugin_traefik.problems import Problem
+from constellation_plugin_traefik.references import References
+from constellation_plugin_traefik.servers import Addresses
+from constellation_plugin_traefik.shapes import Shapes
+
+
+class Section:
+    """Members ``"name":{...}`` of one JSON object, in the order of their names."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, str] = {}
+        self._order: list[str] | None = []
+        self._text: str | None = ""
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def replace(self, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+        """Put the members ``new`` in the place of those named ``old``."""
+        members = self._members
+        if not old:
+            if new:
+                members.update(new)
+                self._order = self._text = None
+            return
+        gone = [name for name in old if name not in new]
+        for name in gone:
+            del members[name]
+            self._text = None
+        for name, text in new.items():
+            before = members.get(name)
+            if before != text:
+                members[name] = text
+                self._text = None
+            if before is None:
+                self._order = None
+        if gone:
+            self._order = None
+
+    def text(self) -> str:
+        """All members, with commas between; ``""`` when there are none."""
+        if self._order is None:
+            self._order = sorted(self._members)
+        if self._text is None:
+            members = self._members
+            self._text = ",".join([members[name] for name in self._order])
+        return self._text
+
+
+_NO_PART = empty_part(PublishedService("none"))
+
+
+class DocumentBuilder:
+    """Builds Traefik's dynamic configuration from a catalog.
+
+    Only what changed since the last :meth:`build` is made anew. Not thread-safe.
+
+    Args:
+        catalog: where services and instances come from.
+        config: the plugin's settings.
+        log: told once of every problem that appears, and of its end.
+    """
+
+    def __init__(self, catalog: CatalogView, config: TraefikConfig, log: logging.Logger) -> None:
+        self._catalog = catalog
+        self._config = config
+        self._log = log
+        self._references = References(config)
+        self._shapes = Shapes(self._references)
+        self._addresses = Addresses()
+        self._parts: dict[str, ServicePart] = {}
+        self._http_routers = Section()
+        self._http_services = Section()
+        self._tcp_routers = Section()
+        self._tcp_services = Section()
+        self._overlaps = Overlaps()
+        self._fixed = _Fixed(config)
+        self._revision: int | None = None
+        self._body = b"{}"
+        self._changes = 0
+        self._problems: dict[str, tuple[Problem, ...]] = {}
+
+    @property
+    def changes(self) -> int:
+        """How often the document's bytes changed: equal numbers mean equal bytes."""
+        return self._changes
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong with routes, as of the last :meth:`build`, by service."""
+        return [each for name in sorted(self._problems) for each in self._problems[name]]
+
+    def build(self) -> bytes:
+        """The document as JSON: the same bytes for the same routes, on every node.
+
+        ``{}`` when there is nothing to route, which makes Traefik drop all its routes.
+        """
+        revision = self._catalog.revision
+        if revision != self._revision:
+            changed = (
+                None if self._revision is None else self._catalog.changed_services(self._revision)
+            )
+            self._update(changed)
+            self._revision = revision
+        return self._body
+
+    def _update(self, changed: set[str] | None) -> None:
+        services = self._catalog.services()
+        if changed is None:
+            changed = {*services, *self._parts}
+        touched: set[str] = set()
+        compiled = False
+        for name in changed:
+            compiled |= self._refresh(name, services.get(name), touched)
+        if compiled:
+            self._settle(touched)
+        self._report(touched)
+        self._join()
+
+    def _refresh(
+        self,
+        name: str,
+        definition: PublishedService | None,
+        touched: set[str],
+        *,
+        again: bool = False,
+    ) -> bool:
+        """Bring one service's part up to date.
+
+        Args:
+            name: the service.
+            definition: what is in force; ``None`` when it is gone.
+            touched: names are added whose problems may be others now.
+            again: look at the routes anew, although the definition is the same.
+
+        Returns:
+            Whether its routes were looked at, rather than only its instances.
+        """
+        old = self._parts.get(name)
+        if definition is None or not definition.routes:
+            if old is None:
+                return False
+            self._put(old, empty_part(old.definition))
+            del self._parts[name]
+            touched |= self._overlaps.replace(name, ())
+            touched.add(name)
+            return True
+        if (
+            old is not None
+            and not again
+            and (old.definition is definition or old.definition == definition)
+        ):
+            new, compiled = replace(old), False
+        else:
+            new, compiled = compile_part(definition, self._shapes), True
+            if met := self._overlaps.replace(name, new.claims):
+                touched |= met
+            if new.problems or name in self._problems:
+                touched.add(name)
+        fill(new, self._catalog.instances(name), self._addresses)
+        self._parts[name] = new
+        self._put(old, new)
+        return compiled
+
+    def _put(self, old: ServicePart | None, new: ServicePart) -> None:
+        before = _NO_PART if old is None else old
+        if new.http_routers is not before.http_routers:
+            self._http_routers.replace(before.http_routers, new.http_routers)
+        if new.tcp_routers is not before.tcp_routers:
+            self._tcp_routers.replace(before.tcp_routers, new.tcp_routers)
+        self._http_services.replace(before.http_services, new.http_services)
+        if new.tcp_services is not before.tcp_services:
+            self._tcp_services.replace(before.tcp_services, new.tcp_services)
+
+    def _settle(self, touched: set[str]) -> None:
+        """Leave out what depends on a service that is not there.
+
+        A middleware of kind ``errors`` needs a service of this document, and routes need the
+        middleware. Begins with all of them in use, so that every node comes to the same end.
+        """
+        if self._references.unusable:
+            self._compile_all((), touched)
+        while (missing := self._missing()) != self._references.unusable:
+            self._compile_all(missing, touched)
+
+    def _missing(self) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (name, f"no route leads to its errors.service {service!r}")
+            for name, service in sorted(self._fixed.needed_services.items())
+            if service not in self._http_services
+        )
+
+    def _compile_all(self, unusable: tuple[tuple[str, str], ...], touched: set[str]) -> None:
+        self._references = References(self._config, unusable)
+        self._shapes = Shapes(self._references)
+        for name in list(self._parts):
+            self._refresh(name, self._parts[name].definition, touched, again=True)
+
+    def _report(self, touched: set[str]) -> None:
+        for name in sorted(touched):
+            part = self._parts.get(name)
+            now = (*part.problems, *self._overlaps.problems(name)) if part is not None else ()
+            before = self._problems.get(name, ())
+            if now == before:
+                continue
+            for problem in now:
+                if problem not in before:
+                    level = logging.ERROR if problem.level == "error" else logging.WARNING
+                    self._log.log(level, "%s", problem)
+            for problem in before:
+                if problem not in now:
+                    self._log.info("no more: %s", problem)
+            if now:
+                self._problems[name] = now
+            else:
+                self._problems.pop(name, None)
+
+    def _join(self) -> None:
+        fixed = self._fixed
+        routed = bool(self._http_routers.text())
+        http = _object(
+            middlewares=fixed.http_middlewares(routed),
+            routers=self._http_routers.text(),
+            serversTransports=fixed.http_transports if routed else "",
+            services=self._http_services.text(),
+        )
+        tcp_routed = bool(self._tcp_routers.text())
+        tcp = _object(
+            middlewares=fixed.tcp_middlewares,
+            routers=self._tcp_routers.text(),
+            serversTransports=fixed.tcp_transports if tcp_routed else "",
+            services=self._tcp_services.text(),
+        )
+        body = f"{{{_object(http=http, tcp=tcp, tls=fixed.tls)}}}".encode()
+        if body != self._body:
+            self._body = body
+            self._changes += 1
+
+
+def _object(**members: str) -> str:
+    """The members of a JSON object that are not empty: Traefik refuses empty ones."""
+    return ",".join([f'"{name}":{{{text}}}' for name, text in members.items() if text])
+
+
+class _Fixed:
+    """What comes from the settings alone."""
+
+    def __init__(self, config: TraefikConfig) -> None:
+        self._own = {name: each.plain() for name, each in config.middlewares.items()}
+        retry: dict[str, object] = {"attempts": config.retry_attempts}
+        if config.retry_interval:
+            retry["initialInterval"] = f"{max(1, round(config.retry_interval * 1000))}ms"
+        self._with_retry = self._own
+        if config.retry_attempts:
+            self._with_retry = {**self._own, RETRY: {"retry": retry}}
+        transport = config.http_transport()
+        self.http_transports = _members({TRANSPORT: transport.plain()} if transport else {})
+        self.tcp_middlewares = _members(
+            {name: each.plain() for name, each in config.tcp_middlewares.items()}
+        )
+        dial = f"{max(1, round(config.dial_timeout * 1000))}ms"
+        self.tcp_transports = _members(
+            {TRANSPORT: {"dialTimeout": dial}} if config.dial_timeout else {}
+        )
+        options = {name: each.plain() for name, each in config.tls.options.items()}
+        self.tls = f'"options":{to_json(options)}' if options else ""
+        self.needed_services = {
+            name: each.errors.service.removesuffix("@http")
+            for name, each in config.middlewares.items()
+            if each.errors is not None and "@" not in each.errors.service.removesuffix("@http")
+        }
+        self._texts = {True: _members(self._with_retry), False: _members(self._own)}
+
+    def http_middlewares(self, routed: bool) -> str:
+        """Members of ``http.middlewares``; the plugin's own only where there are routers."""
+        return self._texts[routed]
+
+
+def _members(value: dict[str, dict[str, object]]) -> str:
+    return to_json(value)[1:-1]

@@ -81,7 +81,6 @@ def disable(name: PluginName, config: ConfigOption = None, as_json: JsonOption =
     """Take a plugin out of [plugins] enabled of agent.toml, keeping its comments."""
     from constellation_core.config import find_config
     from constellation_core.config.editing import disable_plugin
-
     from constellation_core.plugins.discovery import installed_plugins
 
     available = [each.name for each in installed_plugins()]

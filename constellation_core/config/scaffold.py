@@ -24,7 +24,7 @@ _CONFIG_MODE = 0o644
 _SERVICES = '''\
 """The services of this node."""
 
-from constellation_core import HTTPCheck, Port, Service
+from constellation_core import HTTPCheck, Port, Route, Service
 
 hello = Service(
     "hello",
@@ -32,6 +32,7 @@ hello = Service(
     # this host only; without "--bind" other nodes reach it too.
     command=("python3", "-m", "http.server", "${PORT}", "--bind", "127.0.0.1"),
     ports=(Port("http"),),
+    routes=(Route(host="hello.localhost"),),
     check=HTTPCheck("/", interval=5),
 )
 '''

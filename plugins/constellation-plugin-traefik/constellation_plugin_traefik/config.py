@@ -108,6 +108,13 @@ class TraefikConfig(BaseModel):
         default_factory=dict, description="TCP middlewares."
     )
     tls: TLSConfig = Field(default_factory=TLSConfig)
+    cold_patience: float = Field(
+        default=15.0,
+        ge=0,
+        le=3600,
+        description="Seconds after its start for which an agent that knows no route answers "
+        "Traefik with an error, not with an empty document that would wipe working routes.",
+    )
     api_url: Annotated[str, AfterValidator(_api_url)] | None = Field(
         default=None,
         description="Traefik's own API; `constellation verify` then compares what it took.",

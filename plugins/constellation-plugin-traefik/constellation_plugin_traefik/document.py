@@ -3,63 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from constellation_core.model.published import PublishedService
 from constellation_core.plugins.context import CatalogView
-from constellation_plugin_traefik.config import RETRY, TRANSPORT, TraefikConfig
-from constellation_plugin_traefik.encoding import to_json
+from constellation_plugin_traefik.config import TraefikConfig
+from constellation_plugin_traefik.fixed import Fixed
 from constellation_plugin_traefik.overlaps import Overlaps
 from constellation_plugin_traefik.part import ServicePart, compile_part, empty_part, fill
-from constellation_plugin_traefik.problems import Problem
+from constellation_plugin_traefik.problems import Kind, Problem
 from constellation_plugin_traefik.references import References
+from constellation_plugin_traefik.section import Section
 from constellation_plugin_traefik.servers import Addresses
 from constellation_plugin_traefik.shapes import Shapes
-
-
-class Section:
-    """Members ``"name":{...}`` of one JSON object, in the order of their names."""
-
-    def __init__(self) -> None:
-        self._members: dict[str, str] = {}
-        self._order: list[str] | None = []
-        self._text: str | None = ""
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._members
-
-    def replace(self, old: Mapping[str, str], new: Mapping[str, str]) -> None:
-        """Put the members ``new`` in the place of those named ``old``."""
-        members = self._members
-        if not old:
-            if new:
-                members.update(new)
-                self._order = self._text = None
-            return
-        gone = [name for name in old if name not in new]
-        for name in gone:
-            del members[name]
-            self._text = None
-        for name, text in new.items():
-            before = members.get(name)
-            if before != text:
-                members[name] = text
-                self._text = None
-            if before is None:
-                self._order = None
-        if gone:
-            self._order = None
-
-    def text(self) -> str:
-        """All members, with commas between; ``""`` when there are none."""
-        if self._order is None:
-            self._order = sorted(self._members)
-        if self._text is None:
-            members = self._members
-            self._text = ",".join([members[name] for name in self._order])
-        return self._text
-
 
 _NO_PART = empty_part(PublishedService("none"))
 
@@ -88,7 +45,7 @@ class DocumentBuilder:
         self._tcp_routers = Section()
         self._tcp_services = Section()
         self._overlaps = Overlaps()
-        self._fixed = _Fixed(config)
+        self._fixed = Fixed(config)
         self._revision: int | None = None
         self._body = b"{}"
         self._changes = 0
@@ -98,6 +55,11 @@ class DocumentBuilder:
     def changes(self) -> int:
         """How often the document's bytes changed: equal numbers mean equal bytes."""
         return self._changes
+
+    @property
+    def routed(self) -> bool:
+        """Whether the document of the last :meth:`build` has any router."""
+        return bool(self._http_routers.text() or self._tcp_routers.text())
 
     @property
     def problems(self) -> Sequence[Problem]:
@@ -117,6 +79,36 @@ class DocumentBuilder:
             self._update(changed)
             self._revision = revision
         return self._body
+
+    def section(self, kind: Kind, name: str) -> bytes:
+        """One part of the document of the last :meth:`build`, as a JSON object by name.
+
+        Args:
+            kind: ``http`` or ``tcp``.
+            name: ``routers``, ``services`` or ``middlewares``.
+
+        Raises:
+            KeyError: for another name.
+        """
+        http = kind == "http"
+        if name == "middlewares":
+            fixed = self._fixed
+            text = (
+                fixed.http_middlewares(bool(self._http_routers.text()))
+                if http
+                else fixed.tcp_middlewares
+            )
+        elif name == "routers":
+            text = (self._http_routers if http else self._tcp_routers).text()
+        elif name == "services":
+            text = (self._http_services if http else self._tcp_services).text()
+        else:
+            raise KeyError(name)
+        return f"{{{text}}}".encode()
+
+    def router_names(self, kind: Kind) -> list[str]:
+        """Names of the routers in the document of the last :meth:`build`, in order."""
+        return (self._http_routers if kind == "http" else self._tcp_routers).names()
 
     def _update(self, changed: set[str] | None) -> None:
         services = self._catalog.services()
@@ -254,41 +246,3 @@ class DocumentBuilder:
 def _object(**members: str) -> str:
     """The members of a JSON object that are not empty: Traefik refuses empty ones."""
     return ",".join([f'"{name}":{{{text}}}' for name, text in members.items() if text])
-
-
-class _Fixed:
-    """What comes from the settings alone."""
-
-    def __init__(self, config: TraefikConfig) -> None:
-        self._own = {name: each.plain() for name, each in config.middlewares.items()}
-        retry: dict[str, object] = {"attempts": config.retry_attempts}
-        if config.retry_interval:
-            retry["initialInterval"] = f"{max(1, round(config.retry_interval * 1000))}ms"
-        self._with_retry = self._own
-        if config.retry_attempts:
-            self._with_retry = {**self._own, RETRY: {"retry": retry}}
-        transport = config.http_transport()
-        self.http_transports = _members({TRANSPORT: transport.plain()} if transport else {})
-        self.tcp_middlewares = _members(
-            {name: each.plain() for name, each in config.tcp_middlewares.items()}
-        )
-        dial = f"{max(1, round(config.dial_timeout * 1000))}ms"
-        self.tcp_transports = _members(
-            {TRANSPORT: {"dialTimeout": dial}} if config.dial_timeout else {}
-        )
-        options = {name: each.plain() for name, each in config.tls.options.items()}
-        self.tls = f'"options":{to_json(options)}' if options else ""
-        self.needed_services = {
-            name: each.errors.service.removesuffix("@http")
-            for name, each in config.middlewares.items()
-            if each.errors is not None and "@" not in each.errors.service.removesuffix("@http")
-        }
-        self._texts = {True: _members(self._with_retry), False: _members(self._own)}
-
-    def http_middlewares(self, routed: bool) -> str:
-        """Members of ``http.middlewares``; the plugin's own only where there are routers."""
-        return self._texts[routed]
-
-
-def _members(value: dict[str, dict[str, object]]) -> str:
-    return to_json(value)[1:-1]

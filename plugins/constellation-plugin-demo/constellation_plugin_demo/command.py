@@ -1,0 +1,122 @@
+"""``constellation demo``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from constellation_core.testing.free_ports import NoFreePortError
+from constellation_core.testing.waiting import NotInTimeError
+from constellation_plugin_demo.result import DemoResult
+from constellation_plugin_demo.scenario import DemoOptions, Display, run_demo
+from constellation_plugin_traefik.server import TraefikError
+
+_MOST_NODES = 9
+_MOST_RATE = 1000.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the demo.
+
+    Returns:
+        The exit code: 0 when the cluster was whole at the end, 1 when not, 2 for arguments that
+        make no sense.
+    """
+    parsed = _parser().parse_args(arguments)
+    options = DemoOptions(parsed.nodes, parsed.rate, parsed.duration, parsed.chaos, parsed.seed)
+    folder = Path(tempfile.mkdtemp(prefix="constellation-demo-"))
+    try:
+        result = asyncio.run(_run(options, folder, _display(parsed.json)))
+    except (NotInTimeError, NoFreePortError, TraefikError, OSError) as error:
+        # What the agents and Traefik logged tells more; it stays.
+        sys.stderr.write(f"error: {error}\nlogs: {folder}\n")
+        return 1
+    if parsed.json:
+        sys.stdout.write(json.dumps(result.document()) + "\n")
+        sys.stdout.flush()
+    else:
+        _show(result)
+    if result.ok:
+        shutil.rmtree(folder, ignore_errors=True)
+        return 0
+    sys.stderr.write("".join(f"not whole: {problem}\n" for problem in result.problems))
+    sys.stderr.write(f"logs: {folder}\n")
+    return 1
+
+
+async def _run(options: DemoOptions, folder: Path, display: Display) -> DemoResult:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return await run_demo(options, folder, display, stop)
+
+
+def _display(as_json: bool) -> Display:
+    from rich.console import Console
+
+    from constellation_plugin_demo.display import LineDisplay, TableDisplay
+
+    console = Console()
+    return LineDisplay() if as_json or not console.is_terminal else TableDisplay(console)
+
+
+def _show(result: DemoResult) -> None:
+    from rich.console import Console
+
+    from constellation_plugin_demo.display import print_result
+
+    print_result(Console(), result)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "constellation demo",
+        description="Three agents, a sample service on each, a real Traefik and a steady load, on "
+        "this host. Ctrl-C ends it and leaves nothing behind.",
+    )
+    parser.add_argument(
+        "--chaos",
+        action="store_true",
+        help="kill a node with its service (SIGKILL), bring it back, and again",
+    )
+    parser.add_argument(
+        "--duration", type=_positive, metavar="S", help="end after S seconds of load"
+    )
+    parser.add_argument(
+        "--nodes", type=_nodes, default=3, metavar="N", help="agents, 2 to 9 (default: 3)"
+    )
+    parser.add_argument(
+        "--rate", type=_rate, default=50.0, metavar="R", help="requests a second (default: 50)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="choose the same victims again")
+    parser.add_argument("--json", action="store_true", help="print one last line for machines")
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = _positive(text)
+    if value > _MOST_RATE:
+        raise argparse.ArgumentTypeError(f"must be at most {_MOST_RATE:g}")
+    return value
+
+
+def _nodes(text: str) -> int:
+    value = int(text)
+    if not 2 <= value <= _MOST_NODES:
+        raise argparse.ArgumentTypeError(f"must be from 2 to {_MOST_NODES}")
+    return value

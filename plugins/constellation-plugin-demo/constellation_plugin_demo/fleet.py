@@ -56,6 +56,7 @@ class DemoFleet:
             names,
             services=services_file(),
             plugins=("process", "monitor", "traefik"),
+            settings={"plugins": {"traefik": {"retry_in_flight": True}}},
         )
         self.names = names
         self.asked = self.cluster.nodes[names[0]]

@@ -16,6 +16,7 @@ from constellation_plugin_traefik.schema.tls import ForwardingTimeouts, ServersT
 OWN = "constellation"
 """Begins the names of what this plugin adds by itself."""
 RETRY = f"{OWN}-retry"
+RETRY_IN_FLIGHT = f"{OWN}-retry-in-flight"
 TRANSPORT = OWN
 
 
@@ -89,6 +90,13 @@ class TraefikConfig(BaseModel):
         ge=0,
         le=60,
         description="Seconds before the first further try; grows from try to try.",
+    )
+    retry_in_flight: bool = Field(
+        default=False,
+        description="Also try once more, on the next instance, what an instance took and did not "
+        "answer because it died: only methods that may be repeated (GET, PUT, DELETE ...), also "
+        "after a 502 of the service itself. Needs Traefik 3.7: an older one refuses the whole "
+        "document.",
     )
     dial_timeout: float = Field(
         default=2.0,

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from constellation_plugin_traefik.config import RETRY, TRANSPORT, TraefikConfig
+from constellation_plugin_traefik.config import RETRY, RETRY_IN_FLIGHT, TRANSPORT, TraefikConfig
 from constellation_plugin_traefik.encoding import to_json
+
+# Two tries, the first one included. What got no answer at all is RETRY's part.
+_IN_FLIGHT: dict[str, object] = {
+    "attempts": 2,
+    "status": ["502"],
+    "disableRetryOnNetworkError": True,
+}
 
 
 class Fixed:
@@ -19,12 +26,15 @@ class Fixed:
 
     def __init__(self, config: TraefikConfig) -> None:
         self._own = {name: each.plain() for name, each in config.middlewares.items()}
-        retry: dict[str, object] = {"attempts": config.retry_attempts}
-        if config.retry_interval:
-            retry["initialInterval"] = f"{max(1, round(config.retry_interval * 1000))}ms"
-        self._with_retry = self._own
+        retries: dict[str, dict[str, object]] = {}
         if config.retry_attempts:
-            self._with_retry = {**self._own, RETRY: {"retry": retry}}
+            retry: dict[str, object] = {"attempts": config.retry_attempts}
+            if config.retry_interval:
+                retry["initialInterval"] = f"{max(1, round(config.retry_interval * 1000))}ms"
+            retries[RETRY] = {"retry": retry}
+        if config.retry_in_flight:
+            retries[RETRY_IN_FLIGHT] = {"retry": _IN_FLIGHT}
+        self._with_retries = {**self._own, **retries}
         transport = config.http_transport()
         self.http_transports = _members({TRANSPORT: transport.plain()} if transport else {})
         self.tcp_middlewares = _members(
@@ -41,7 +51,7 @@ class Fixed:
             for name, each in config.middlewares.items()
             if each.errors is not None and "@" not in each.errors.service.removesuffix("@http")
         }
-        self._texts = {True: _members(self._with_retry), False: _members(self._own)}
+        self._texts = {True: _members(self._with_retries), False: _members(self._own)}
 
     def http_middlewares(self, routed: bool) -> str:
         """Members of ``http.middlewares``; the plugin's own only where there are routers."""

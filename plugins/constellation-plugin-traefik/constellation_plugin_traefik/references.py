@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from constellation_plugin_traefik.config import RETRY, TRANSPORT, TraefikConfig
+from constellation_plugin_traefik.config import RETRY, RETRY_IN_FLIGHT, TRANSPORT, TraefikConfig
 from constellation_plugin_traefik.encoding import to_json
 from constellation_plugin_traefik.problems import RouteError
 from constellation_plugin_traefik.schema.base import check_reference
@@ -99,14 +99,20 @@ class References:
         names = list(dict.fromkeys((*self.config.default_middlewares, *own)))
         for name in names:
             self._middleware(name)
-        if self.config.retry_attempts and not any(self.config.retries(each) for each in names):
-            names.append(RETRY)
+        if not any(self.config.retries(each) for each in names):
+            # The outer one first: each of its tries is tried again by the inner one.
+            if self.config.retry_in_flight:
+                names.append(RETRY_IN_FLIGHT)
+            if self.config.retry_attempts:
+                names.append(RETRY)
         return to_json(names) if names else ""
 
     def _middleware(self, name: str) -> None:
         _check(name, "middleware")
         defined = self.config.middlewares
         if name == RETRY and self.config.retry_attempts:
+            return
+        if name == RETRY_IN_FLIGHT and self.config.retry_in_flight:
             return
         if "@" not in name and name not in defined:
             table = f"[plugins.traefik.middlewares.{name}]"

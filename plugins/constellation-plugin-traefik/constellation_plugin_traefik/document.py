@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from constellation_core.model.instance import Instance
 from constellation_core.model.published import PublishedService
 from constellation_core.plugins.context import CatalogView
 from constellation_plugin_traefik.config import TraefikConfig
@@ -104,7 +106,7 @@ class DocumentBuilder:
             text = (self._http_services if http else self._tcp_services).text()
         else:
             raise KeyError(name)
-        return f"{{{text}}}".encode()
+        return b"{%b}" % text
 
     def router_names(self, kind: Kind) -> list[str]:
         """Names of the routers in the document of the last :meth:`build`, in order."""
@@ -112,16 +114,39 @@ class DocumentBuilder:
 
     def _update(self, changed: set[str] | None) -> None:
         services = self._catalog.services()
-        if changed is None:
-            changed = {*services, *self._parts}
         touched: set[str] = set()
         compiled = False
+        if not self._parts:
+            self._build_all(services, touched)
+            changed, compiled = set(), True
+        elif changed is None:
+            changed = {*services, *self._parts}
         for name in changed:
             compiled |= self._refresh(name, services.get(name), touched)
         if compiled:
             self._settle(touched)
         self._report(touched)
         self._join()
+
+    def _build_all(self, services: Mapping[str, PublishedService], touched: set[str]) -> None:
+        """Make all parts when there are none yet: as :meth:`_refresh`, in fewer steps."""
+        instances: defaultdict[str, list[Instance]] = defaultdict(list)
+        for instance in self._catalog.instances():
+            instances[instance.service].append(instance)
+        parts, shapes, addresses = self._parts, self._shapes, self._addresses
+        for name, definition in services.items():
+            if definition.routes:
+                part = parts[name] = compile_part(definition, shapes)
+                fill(part, instances.get(name, ()), addresses)
+                if part.problems:
+                    touched.add(name)
+                if met := self._overlaps.replace(name, part.claims):
+                    touched |= met
+        made = parts.values()
+        self._http_routers.fill([part.http_routers for part in made])
+        self._http_services.fill([part.http_services for part in made])
+        self._tcp_routers.fill([part.tcp_routers for part in made])
+        self._tcp_services.fill([part.tcp_services for part in made])
 
     def _refresh(
         self,
@@ -223,26 +248,30 @@ class DocumentBuilder:
 
     def _join(self) -> None:
         fixed = self._fixed
-        routed = bool(self._http_routers.text())
+        http_routers, tcp_routers = self._http_routers.text(), self._tcp_routers.text()
         http = _object(
-            middlewares=fixed.http_middlewares(routed),
-            routers=self._http_routers.text(),
-            serversTransports=fixed.http_transports if routed else "",
-            services=self._http_services.text(),
+            (b"middlewares", [fixed.http_middlewares(bool(http_routers))]),
+            (b"routers", [http_routers]),
+            (b"serversTransports", [fixed.http_transports if http_routers else b""]),
+            (b"services", [self._http_services.text()]),
         )
-        tcp_routed = bool(self._tcp_routers.text())
         tcp = _object(
-            middlewares=fixed.tcp_middlewares,
-            routers=self._tcp_routers.text(),
-            serversTransports=fixed.tcp_transports if tcp_routed else "",
-            services=self._tcp_services.text(),
+            (b"middlewares", [fixed.tcp_middlewares]),
+            (b"routers", [tcp_routers]),
+            (b"serversTransports", [fixed.tcp_transports if tcp_routers else b""]),
+            (b"services", [self._tcp_services.text()]),
         )
-        body = f"{{{_object(http=http, tcp=tcp, tls=fixed.tls)}}}".encode()
+        whole = _object((b"http", http), (b"tcp", tcp), (b"tls", [fixed.tls]))
+        body = b"".join([b"{", *whole, b"}"])
         if body != self._body:
             self._body = body
             self._changes += 1
 
 
-def _object(**members: str) -> str:
-    """The members of a JSON object that are not empty: Traefik refuses empty ones."""
-    return ",".join([f'"{name}":{{{text}}}' for name, text in members.items() if text])
+def _object(*members: tuple[bytes, Sequence[bytes]]) -> list[bytes]:
+    """Pieces of the members that are not empty: Traefik refuses empty ones."""
+    pieces: list[bytes] = []
+    for name, text in members:
+        if any(text):
+            pieces += [b',"' if pieces else b'"', name, b'":{', *text, b"}"]
+    return pieces

@@ -45,7 +45,7 @@ class Fixed:
             {TRANSPORT: {"dialTimeout": dial}} if config.dial_timeout else {}
         )
         options = {name: each.plain() for name, each in config.tls.options.items()}
-        self.tls = f'"options":{to_json(options)}' if options else ""
+        self.tls = f'"options":{to_json(options)}'.encode() if options else b""
         self.needed_services = {
             name: each.errors.service.removesuffix("@http")
             for name, each in config.middlewares.items()
@@ -53,10 +53,10 @@ class Fixed:
         }
         self._texts = {True: _members(self._with_retries), False: _members(self._own)}
 
-    def http_middlewares(self, routed: bool) -> str:
+    def http_middlewares(self, routed: bool) -> bytes:
         """Members of ``http.middlewares``; the plugin's own only where there are routers."""
         return self._texts[routed]
 
 
-def _members(value: dict[str, dict[str, object]]) -> str:
-    return to_json(value)[1:-1]
+def _members(value: dict[str, dict[str, object]]) -> bytes:
+    return to_json(value)[1:-1].encode()

@@ -17,7 +17,7 @@ DIGITS = 8
 
 def digits(identity: str) -> str:
     """The digits that stand for ``identity``; the same on every node and for ever."""
-    return f"{crc32(identity.encode()):08x}"
+    return "%08x" % crc32(identity.encode())  # noqa: UP031 - the inner loop: twice as fast
 
 
 def object_name(service: str, identity: str, taken: Container[str]) -> str:

@@ -12,7 +12,7 @@ from constellation_core.model.published import PublishedService
 from constellation_core.model.route import Route, TCPRoute
 from constellation_plugin_traefik.encoding import to_json
 from constellation_plugin_traefik.matching import http_rule, sni_rule
-from constellation_plugin_traefik.naming import object_name
+from constellation_plugin_traefik.naming import digits, object_name
 from constellation_plugin_traefik.problems import Problem, RouteError
 from constellation_plugin_traefik.servers import Addresses, server_list, weights_of
 from constellation_plugin_traefik.shapes import Shape, Shapes
@@ -67,6 +67,8 @@ def empty_part(definition: PublishedService) -> ServicePart:
 def compile_part(definition: PublishedService, shapes: Shapes) -> ServicePart:
     """Make the routers of a definition; a route that cannot be used costs only itself."""
     # With `fill` the inner loop of a build from nothing: written for few calls.
+    if len(definition.routes) == 1 and (part := _compile_one(definition, shapes)) is not None:
+        return part
     name = definition.name
     http: dict[str, str] = {}
     tcp: dict[str, str] = {}
@@ -93,8 +95,7 @@ def compile_part(definition: PublishedService, shapes: Shapes) -> ServicePart:
         if backends and backends.get(service, shape) is not shape:
             service = _backend(name, shape, backends)
         backends[service] = shape
-        identity = f"{shape.entry_points} {key}"
-        router = object_name(name, identity, routers)
+        router = object_name(name, f"{shape.entry_points} {key}", routers)
         ranked = "" if priority is None else f'"priority":{priority},'
         routers[router] = (
             f'"{router}":{{{shape.before}{ranked}"rule":{rule_json},'
@@ -108,6 +109,35 @@ def compile_part(definition: PublishedService, shapes: Shapes) -> ServicePart:
     )
 
 
+def _compile_one(definition: PublishedService, shapes: Shapes) -> ServicePart | None:
+    """As :func:`compile_part`, for the usual service: one route, HTTP, nothing wrong with it."""
+    route = definition.routes[0]
+    if not isinstance(route, Route) or route.priority is not None:
+        return None
+    try:
+        rule, rule_json, rank = http_rule(route)
+        shape = shapes.of_http(definition, route)
+    except RouteError:
+        return None
+    if rank is not None or shape.note:
+        return None
+    name = definition.name
+    key = f"{shape.claim} None {rule}"
+    router = f"{name}-{digits(f'{shape.entry_points} {key}')}"
+    service = f"{name}-{shape.digits}"
+    text = f'"{router}":{{{shape.before}"rule":{rule_json},"service":"{service}"{shape.after}}}'
+    return ServicePart(
+        definition,
+        {router: text},
+        NOTHING,
+        {service: shape},
+        (Claim(key, rule, shape, 1),),
+        (),
+        NOTHING,
+        NOTHING,
+    )
+
+
 def fill(part: ServicePart, instances: Sequence[Instance], addresses: Addresses) -> None:
     """Make the Traefik services of a part from the instances that take traffic now.
 
@@ -115,15 +145,14 @@ def fill(part: ServicePart, instances: Sequence[Instance], addresses: Addresses)
     say 404 without the router.
     """
     http: dict[str, str] = {}
-    part.http_services, part.tcp_services = http, NOTHING
+    tcp: dict[str, str] = {}
     for name, shape in part.backends.items():
         if shape.kind == "http":
             servers = server_list(instances, shape.port, shape.scheme, addresses)
             http[name] = f'"{name}":{shape.head}{servers}{shape.tail}'
         else:
-            tcp = dict(part.tcp_services)
             _fill_tcp(tcp, part.definition.name, name, shape, instances, addresses)
-            part.tcp_services = tcp
+    part.http_services, part.tcp_services = http, tcp or NOTHING
 
 
 def _fill_tcp(

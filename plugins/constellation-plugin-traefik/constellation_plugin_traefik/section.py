@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class Section:
@@ -11,10 +11,17 @@ class Section:
     def __init__(self) -> None:
         self._members: dict[str, str] = {}
         self._order: list[str] | None = []
-        self._text: str | None = ""
+        self._text: bytes | None = b""
 
     def __contains__(self, name: object) -> bool:
         return name in self._members
+
+    def fill(self, groups: Iterable[Mapping[str, str]]) -> None:
+        """Put all members of ``groups`` into an empty section."""
+        for members in groups:
+            if members:
+                self._members.update(members)
+        self._order = self._text = None
 
     def replace(self, old: Mapping[str, str], new: Mapping[str, str]) -> None:
         """Put the members ``new`` in the place of those named ``old``."""
@@ -42,11 +49,11 @@ class Section:
         """The members' names, in order."""
         return sorted(self._members)
 
-    def text(self) -> str:
-        """All members, with commas between; ``""`` when there are none."""
+    def text(self) -> bytes:
+        """All members, with commas between; empty when there are none."""
         if self._order is None:
             self._order = sorted(self._members)
         if self._text is None:
             members = self._members
-            self._text = ",".join([members[name] for name in self._order])
+            self._text = ",".join([members[name] for name in self._order]).encode()
         return self._text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -30,21 +31,30 @@ class Addresses:
             return self.known[address]
         except KeyError:
             pass
-        result: str | None
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            result = None
-        else:
-            # A zone means something on one host only.
-            zoned = isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None
-            usable = not zoned and not parsed.is_unspecified and not parsed.is_multicast
-            plain = f"[{parsed}]" if parsed.version == 6 else str(parsed)
-            result = plain if usable else None
+        result = _ipv6(address) if ":" in address else _ipv4(address)
         if len(self.known) >= MOST_REMEMBERED:
             self.known.clear()
         self.known[address] = result
         return result
+
+
+def _ipv4(address: str) -> str | None:
+    try:
+        packed = socket.inet_pton(socket.AF_INET, address)
+    except (OSError, ValueError):
+        return None
+    multicast = 224 <= packed[0] < 240
+    return None if multicast or not any(packed) else address
+
+
+def _ipv6(address: str) -> str | None:
+    try:
+        parsed = ipaddress.IPv6Address(address)
+    except ValueError:
+        return None
+    # A zone means something on one host only.
+    unusable = parsed.scope_id is not None or parsed.is_unspecified or parsed.is_multicast
+    return None if unusable else f"[{parsed}]"
 
 
 def weights_of(instances: Iterable[Instance], port: str, addresses: Addresses) -> dict[str, int]:
@@ -57,25 +67,30 @@ def weights_of(instances: Iterable[Instance], port: str, addresses: Addresses) -
     result: dict[str, int] = {}
     known = addresses.known
     for instance in instances:
-        if instance.health < LEAST_SERVING or instance.weight <= 0:
-            continue
-        address = instance.address
-        host = known[address] if address in known else addresses.in_url(address)
-        number = instance.ports.get(port)
-        if host and type(number) is int and 0 < number < 65_536:
-            server = f"{host}:{number}"
-            if server not in result:
-                result[server] = instance.weight
+        weight = instance.weight
+        if weight > 0 and instance.health >= LEAST_SERVING:
+            host = known.get(instance.address) or addresses.in_url(instance.address)
+            number = instance.ports.get(port)
+            if host and type(number) is int and 0 < number < 65_536:
+                server = f"{host}:{number}"
+                if server not in result:
+                    result[server] = weight
     return result
 
 
 def server_list(instances: Iterable[Instance], port: str, scheme: str, addresses: Addresses) -> str:
     """The elements of an HTTP load balancer's ``servers``, as JSON."""
+    weights = weights_of(instances, port, addresses)
+    if not weights:
+        return ""
+    if max(weights.values()) == 1:
+        between = f'"}},{{"url":"{scheme}://'
+        return f'{{"url":"{scheme}://{between.join(weights)}"}}'
     return ",".join(
         [
             f'{{"url":"{scheme}://{server}"}}'
             if weight == 1
             else f'{{"url":"{scheme}://{server}","weight":{min(weight, HEAVIEST)}}}'
-            for server, weight in weights_of(instances, port, addresses).items()
+            for server, weight in weights.items()
         ]
     )

@@ -140,8 +140,9 @@ class DocumentBuilder:
                 fill(part, instances.get(name, ()), addresses)
                 if part.problems:
                     touched.add(name)
-                if met := self._overlaps.replace(name, part.claims):
-                    touched |= met
+        touched |= self._overlaps.add_all(
+            [(name, part.claims) for name, part in parts.items() if part.claims]
+        )
         made = parts.values()
         self._http_routers.fill([part.http_routers for part in made])
         self._http_services.fill([part.http_services for part in made])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from constellation_plugin_traefik.part import Claim
 from constellation_plugin_traefik.problems import Problem
@@ -26,6 +26,21 @@ class Overlaps:
     def __bool__(self) -> bool:
         return bool(self._shared)
 
+    def add_all(self, claims_of: Iterable[tuple[str, Sequence[Claim]]]) -> set[str]:
+        """Take the claims of services that had none before.
+
+        Returns:
+            The services whose :meth:`problems` may be others now.
+        """
+        met: set[str] = set()
+        only = self._only
+        for service, claims in claims_of:
+            self._claims[service] = claims
+            for claim in claims:
+                if only.setdefault(claim.key, service) is not service:
+                    met |= self._share(claim.key, service)
+        return met
+
     def replace(self, service: str, claims: Sequence[Claim]) -> set[str]:
         """Take ``claims`` for all that the service answers to.
 
@@ -37,13 +52,7 @@ class Overlaps:
             for key in {claim.key for claim in self._claims.pop(service)}:
                 met |= self._withdraw(key, service)
         if claims:
-            self._claims[service] = claims
-        for claim in claims:
-            holder = self._only.setdefault(claim.key, service)
-            if holder != service:
-                together = self._shared.setdefault(claim.key, {holder})
-                together.add(service)
-                met |= together
+            met |= self.add_all([(service, claims)])
         return met
 
     def problems(self, service: str) -> Sequence[Problem]:
@@ -64,6 +73,14 @@ class Overlaps:
                     Problem("warning", service, claim.route, claim.shape.kind, claim.rule, text)
                 )
         return found
+
+    def _share(self, key: str, service: str) -> set[str]:
+        holder = self._only[key]
+        if holder == service:
+            return set()
+        together = self._shared.setdefault(key, {holder})
+        together.add(service)
+        return together
 
     def _withdraw(self, key: str, service: str) -> set[str]:
         together = self._shared.get(key)

@@ -32,6 +32,7 @@ from constellation_core.gossip import (
 from constellation_core.model.node import Node
 from constellation_core.model.service import Service
 from constellation_core.plugins.delivery import EventDelivery
+from constellation_core.plugins.discovery import installed_plugins
 from constellation_core.plugins.manager import PluginManager
 from constellation_core.plugins.tasks import Supervisor
 from constellation_core.workloads import LocalWorkloads
@@ -80,7 +81,7 @@ class Agent:
         async with AsyncExitStack() as stack:
             stack.enter_context(self.data_dir.locked())
             self.manager.on_failed = self._plugin_failed
-            self.manager.load(settings.plugins.enabled)
+            self.manager.load(settings.plugins.enabled, installed_plugins())
             configs = self.plugins.configure(self._loaded)
 
             stack.push_async_callback(self.supervisor.close)

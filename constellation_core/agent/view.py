@@ -127,7 +127,7 @@ class AgentView:
         states = {state.name: state for state in self._agent.manager.states()}
         failures = {name: state.failed for name, state in states.items() if state.failed}
         listed = []
-        for info in list_plugins(list(states), failures):
+        for info in list_plugins(list(states), failures, self._agent.manager.installed):
             if enabled_only and info.name not in states:
                 continue
             state = states.get(info.name)

@@ -26,6 +26,7 @@ from constellation_core.cli.commands import (
 from constellation_core.cli.options import ConfigOption
 from constellation_core.cli.plugin_commands import add_plugin_commands
 from constellation_core.cli.standalone import add_standalone_commands
+from constellation_core.plugins.distributions import COMMANDS, PLUGINS, find_offers
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
@@ -43,8 +44,9 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         module.register(app)
     app.add_typer(plugins.app, name="plugins")
     app.add_typer(config.app, name="config")
-    add_standalone_commands(app)
-    add_plugin_commands(app, _config_of(arguments))
+    offers = find_offers(COMMANDS, PLUGINS)
+    add_standalone_commands(app, offers)
+    add_plugin_commands(app, _config_of(arguments), offers)
     return app
 
 

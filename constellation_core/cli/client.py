@@ -7,29 +7,18 @@ For commands, also those of plugins::
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from constellation_core.cli.errors import UNREACHABLE, CliError
 
+if TYPE_CHECKING:
+    import http.client
+
 _TIMEOUT = 15.0
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket instead of a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 class AgentClient:
@@ -72,25 +61,29 @@ class AgentClient:
 
     def lines(self, path: str, accept: str = "application/x-ndjson") -> Iterator[str]:
         """The lines of a stream, as they come. Raises as :meth:`get`."""
+        from http.client import HTTPException
+
         connection, response = self._open("GET", path, {"Accept": accept}, timeout=None)
         try:
             self._check(response)
             while line := response.readline():
                 yield line.decode().rstrip("\n")
-        except (OSError, http.client.HTTPException):
+        except (OSError, HTTPException):
             # The agent ended; so does its stream.
             return
         finally:
             connection.close()
 
     def _call(self, method: str, path: str) -> Any:
+        from http.client import HTTPException
+
         connection, response = self._open(method, path, {}, _TIMEOUT)
         try:
             self._check(response)
             return json.loads(response.read())
         except TimeoutError:
             raise CliError(f"the agent did not answer within {_TIMEOUT:g} s") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise CliError(f"the agent's answer cannot be read: {error}") from None
         finally:
             connection.close()
@@ -98,6 +91,8 @@ class AgentClient:
     def _open(
         self, method: str, path: str, headers: dict[str, str], timeout: float | None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        from http.client import HTTPException
+
         reasons = []
         for connection, where in self._connections(timeout):
             try:
@@ -109,7 +104,7 @@ class AgentClient:
                     f"the agent did not answer within {_TIMEOUT:g} s ({where})",
                     "it may be paused or overloaded; see its log",
                 ) from None
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, HTTPException) as error:
                 connection.close()
                 number = getattr(error, "errno", None)
                 reasons.append(f"{where}: {os.strerror(number) if number else error}")
@@ -122,11 +117,16 @@ class AgentClient:
     def _connections(
         self, timeout: float | None
     ) -> Iterator[tuple[http.client.HTTPConnection, str]]:
-        yield _UnixConnection(str(self._socket_path), timeout), str(self._socket_path)
+        # Imported when something is asked: most of what a command line does needs no HTTP.
+        from http.client import HTTPConnection
+
+        from constellation_core.cli.unix_http import UnixConnection
+
+        yield UnixConnection(str(self._socket_path), timeout), str(self._socket_path)
         if self._tcp is not None:
             host, port = self._tcp
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-            yield http.client.HTTPConnection(host, port, timeout=timeout), f"{host}:{port}"
+            yield HTTPConnection(host, port, timeout=timeout), f"{host}:{port}"
 
     def _check(self, response: http.client.HTTPResponse) -> None:
         if response.status < 400:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
 from constellation_core.cli import output
 from constellation_core.config import peek_enabled_plugins
+from constellation_core.plugins.distributions import Offer
 
 
-def add_plugin_commands(app: typer.Typer, config: Path | None) -> None:
-    """Add the commands of the plugins that the settings enable; a failed plugin adds none."""
+def add_plugin_commands(app: typer.Typer, config: Path | None, offers: Sequence[Offer]) -> None:
+    """Add the commands of the plugins that the settings enable; a failed plugin adds none.
+
+    Args:
+        app: the command line.
+        config: the settings that were named, if any were.
+        offers: what is installed.
+    """
     enabled = peek_enabled_plugins(config)
     if not enabled:
         return
     from constellation_core.plugins.commands import load_command_apps
 
-    apps, _failures = load_command_apps(enabled)
+    apps, _failures = load_command_apps(enabled, offers)
     taken = command_names(app)
     for name, plugin_app in apps:
         for command in plugin_app.registered_commands:

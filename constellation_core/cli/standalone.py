@@ -8,15 +8,14 @@ called; its line in ``--help`` is the summary of the distribution that brings it
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Sequence
 
 import typer
 
 from constellation_core.cli.errors import CliError
 from constellation_core.cli.plugin_commands import command_names
+from constellation_core.plugins.distributions import COMMANDS, Offer
 
-GROUP = "constellation.commands"
 _PASS_ON = {
     "allow_extra_args": True,
     "ignore_unknown_options": True,
@@ -24,26 +23,29 @@ _PASS_ON = {
 }
 
 
-def add_standalone_commands(app: typer.Typer) -> None:
-    """Add all that are installed; a name that is taken is left to its first comer."""
+def add_standalone_commands(app: typer.Typer, offers: Sequence[Offer]) -> None:
+    """Add all among ``offers``; a name that is taken is left to its first comer."""
     taken = command_names(app)
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        if entry.name in taken:
+    for offer in offers:
+        if offer.group != COMMANDS or offer.name in taken:
             continue
-        taken.add(entry.name)
-        summary = entry.dist.metadata["Summary"] if entry.dist is not None else ""
-        app.command(entry.name, help=summary, context_settings=_PASS_ON)(_caller(entry))
+        taken.add(offer.name)
+        app.command(offer.name, help=offer.summary, context_settings=_PASS_ON)(_caller(offer))
 
 
-def _caller(entry: importlib.metadata.EntryPoint) -> Callable[[typer.Context], None]:
+def _caller(offer: Offer) -> Callable[[typer.Context], None]:
     def call(context: typer.Context) -> None:
+        from importlib.metadata import EntryPoint
+
         try:
-            command: Callable[[Sequence[str]], int] = entry.load()
+            command: Callable[[Sequence[str]], int] = EntryPoint(
+                offer.name, offer.target, offer.group
+            ).load()
         except Exception as error:
             raise CliError(
-                f"the command {entry.name!r} cannot be loaded from {entry.value!r}: "
+                f"the command {offer.name!r} cannot be loaded from {offer.target!r}: "
                 f"{type(error).__name__}: {error}",
-                "reinstall or remove the distribution that brings it",
+                f"reinstall or remove {offer.distribution}",
             ) from error
         raise typer.Exit(command(context.args))
 

@@ -7,19 +7,16 @@ plugins imports none of their code.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 from stevedore import ExtensionManager
 from stevedore.named import NamedExtensionManager
 
 from constellation_core import __version__
+from constellation_core.plugins.distributions import PLUGINS, find_offers, requirement_on
 
-GROUP = "constellation.plugins"
 CORE_DISTRIBUTION = "constellation-core"
 
 
@@ -51,19 +48,28 @@ class Installed:
 def installed_plugins() -> list[Installed]:
     """All installed plugins, by name; a name that two distributions bring stands there twice."""
     found = [
-        _describe(distribution, entry)
-        for distribution in importlib.metadata.distributions()
-        for entry in distribution.entry_points
-        if entry.group == GROUP
+        Installed(
+            name=offer.name,
+            target=offer.target,
+            distribution=offer.distribution,
+            version=offer.version,
+            summary=offer.summary,
+            requires_core=requirement_on(CORE_DISTRIBUTION, offer.requires),
+        )
+        for offer in find_offers(PLUGINS)
     ]
-    # A path that stands in sys.path twice shows a distribution twice.
-    return sorted(set(found), key=lambda plugin: (plugin.name, plugin.distribution))
+    return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
 
 
-def load_plugin(name: str, installed: Sequence[Installed]) -> Any:
+def load_plugin(name: str, installed: Sequence[Installed], *, require_core: bool = True) -> Any:
     """Import the plugin called ``name``; the result carries its hook functions.
 
     A class is instantiated without arguments; a module or any other object is taken as it is.
+
+    Args:
+        name: the plugin's name.
+        installed: all that are.
+        require_core: whether a plugin for another version of the core is refused.
 
     Raises:
         PluginLoadError: when it is not installed, is brought by two distributions, needs
@@ -78,7 +84,8 @@ def load_plugin(name: str, installed: Sequence[Installed]) -> Any:
     if len(candidates) > 1:
         owners = ", ".join(plugin.distribution for plugin in candidates)
         raise PluginLoadError(f"offered by several distributions ({owners}); uninstall all but one")
-    _require_core(candidates[0])
+    if require_core:
+        _require_core(candidates[0])
     plugin = _import(candidates[0])
     if isinstance(plugin, type):
         try:
@@ -94,36 +101,16 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _describe(
-    distribution: importlib.metadata.Distribution, entry: importlib.metadata.EntryPoint
-) -> Installed:
-    metadata = distribution.metadata
-    return Installed(
-        name=entry.name,
-        target=entry.value,
-        distribution=metadata["Name"] or "",
-        version=distribution.version or "",
-        summary=metadata["Summary"] or "",
-        requires_core=_core_requirement(distribution.requires or ()),
-    )
-
-
-def _core_requirement(requirements: Sequence[str]) -> str:
-    for text in requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue
-        if canonicalize_name(requirement.name) == CORE_DISTRIBUTION:
-            return str(requirement.specifier)
-    return ""
-
-
 def _require_core(plugin: Installed) -> None:
     if not plugin.requires_core:
         return
-    requirement = Requirement(f"{CORE_DISTRIBUTION}{plugin.requires_core}")
-    if not requirement.specifier.contains(__version__, prereleases=True):
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        fits = SpecifierSet(plugin.requires_core).contains(__version__, prereleases=True)
+    except InvalidSpecifier:
+        fits = False
+    if not fits:
         raise PluginLoadError(
             f"{plugin.distribution} {plugin.version} needs {CORE_DISTRIBUTION} "
             f"{plugin.requires_core}, this is {__version__}"
@@ -138,7 +125,7 @@ def _import(plugin: Installed) -> Any:
 
     try:
         manager: NamedExtensionManager[Any] = NamedExtensionManager(
-            GROUP,
+            PLUGINS,
             [plugin.name],
             on_load_failure_callback=note,
             on_missing_entrypoints_callback=lambda _missing: None,

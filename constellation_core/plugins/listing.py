@@ -46,7 +46,8 @@ def list_plugins(
         failures: reasons by plugin, from a running agent or from a trial load.
         installed: by default, what the environment has. No plugin's code is imported.
     """
-    known = {plugin.name: plugin for plugin in installed or installed_plugins()}
+    found = installed_plugins() if installed is None else installed
+    known = {plugin.name: plugin for plugin in found}
     result = []
     for name in sorted(known.keys() | set(enabled)):
         plugin = known.get(name, Installed(name, "", "", "", "", ""))

@@ -64,6 +64,8 @@ class PluginManager:
         self._managers: dict[str, pluggy.PluginManager] = {}
         self._failed: dict[str, str] = {}
         self._errors: dict[str, _Errors] = {}
+        self.installed: Sequence[Installed] = ()
+        """What there was to choose from at :meth:`load`."""
         self.on_failed: Callable[[str, str], None] | None = None
         """Called with name and reason when a plugin is taken out of use."""
 
@@ -80,16 +82,29 @@ class PluginManager:
             result.append(PluginState(name, self._failed.get(name), errors.total, errors.last))
         return result
 
-    def load(self, enabled: Sequence[str], installed: Sequence[Installed] | None = None) -> None:
-        """Import and register the plugins called ``enabled``; those that fail are marked so."""
+    def load(
+        self,
+        enabled: Sequence[str],
+        installed: Sequence[Installed] | None = None,
+        *,
+        require_core: bool = True,
+    ) -> None:
+        """Import and register the plugins called ``enabled``; those that fail are marked so.
+
+        Args:
+            enabled: names, in order.
+            installed: what there is; by default, what the environment has.
+            require_core: whether a plugin for another version of the core fails.
+        """
         if installed is None:
             installed = installed_plugins() if enabled else []
+        self.installed = tuple(installed)
         for name in enabled:
             if name in self._enabled:
                 continue
             self._enabled.append(name)
             try:
-                self.register(name, load_plugin(name, installed))
+                self.register(name, load_plugin(name, installed, require_core=require_core))
             except PluginLoadError as error:
                 self.fail(name, str(error))
         self._add_plugin_hookspecs()

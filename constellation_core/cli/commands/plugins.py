@@ -111,10 +111,14 @@ def _plugins(config: Path | None) -> list[dict[str, Any]]:
         pass
     from constellation_core.cli.commands.config import checked
     from constellation_core.plugins.commands import load_command_apps, load_config_models
+    from constellation_core.plugins.distributions import PLUGINS, find_offers
     from constellation_core.plugins.listing import list_plugins
 
     enabled = peek_enabled_plugins(config)
-    failures = {**load_command_apps(enabled)[1], **load_config_models(enabled)[1]}
+    failures = {
+        **load_command_apps(enabled, find_offers(PLUGINS))[1],
+        **load_config_models(enabled)[1],
+    }
     try:
         for problem in checked(config)[1].problems:
             words = problem.key.split(".")

@@ -31,6 +31,9 @@ def run_agent(loaded: Loaded) -> int:
     set_up_logging(loaded.settings.agent.log_level, loaded.settings.agent.log_format)
     for warning in loaded.warnings:
         log.warning("%s", warning)
+    if sys.version_info < (3, 12):
+        # As newer Pythons do by themselves: no thread for every child process.
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
     try:
         asyncio.run(_run(loaded))
     except START_ERRORS as error:

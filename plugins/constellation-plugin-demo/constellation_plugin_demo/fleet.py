@@ -20,8 +20,12 @@ _READY_TIMEOUT = 60.0
 _POLL = 0.5
 
 
-def services_file(host: str = HOST) -> str:
-    """The services file that every node of the demo gets."""
+def services_file(check_interval: float = 1.0) -> str:
+    """The services file that every node of the demo gets.
+
+    Args:
+        check_interval: seconds between two checks of an instance.
+    """
     program = str(Path(sample_service.__file__))
     command = (sys.executable, "-I", "-S", program, "${ADDRESS}", "${PORT}", "${NODE}")
     return (
@@ -31,8 +35,8 @@ def services_file(host: str = HOST) -> str:
         f"    {SERVICE!r},\n"
         f"    command={command!r},\n"
         '    ports=(Port("http"),),\n'
-        f"    routes=(Route(host={host!r}),),\n"
-        '    check=HTTPCheck("/", interval=1, timeout=1),\n'
+        f"    routes=(Route(host={HOST!r}),),\n"
+        f'    check=HTTPCheck("/", interval={check_interval!r}, timeout=1.0),\n'
         ")\n"
     )
 

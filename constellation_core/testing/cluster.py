@@ -242,6 +242,21 @@ class LocalCluster:
 
         await until(whole, timeout, "a whole cluster", interval=0.1, explain=lambda: lacking)
 
+    async def post(self, name: str, path: str) -> Any:
+        """Ask a node for a change, over its unix socket; its answer. Raises as :meth:`get`."""
+        socket = self.nodes[name].folder / "data" / "agent.sock"
+        connector = aiohttp.UnixConnector(str(socket))
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=_REQUEST_TIMEOUT) as session,
+                session.post(f"http://agent{path}") as answer,
+            ):
+                if answer.status != 200:
+                    raise OSError(f"{path} of {name} answers {answer.status}")
+                return await answer.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OSError(f"{name} does not answer: {error or type(error).__name__}") from error
+
     def log_end(self, name: str, lines: int = 5) -> str:
         """The last lines that a node logged, in one."""
         log_file = self.nodes[name].log_file

@@ -16,8 +16,8 @@ from constellation_core.cli.options import ConfigOption, JsonOption
 
 def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Run the checks of the core and of all plugins; exit code 1 when one fails."""
-    rows = _settings(config)
-    if rows[0]["status"] != "fail":
+    rows, readable = _settings(config)
+    if readable:
         rows += _agent(config)
     counts = Counter(row["status"] for row in rows)
     if as_json:
@@ -30,19 +30,20 @@ def verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(FAILED)
 
 
-def _settings(config: Path | None) -> list[dict[str, Any]]:
+def _settings(config: Path | None) -> tuple[list[dict[str, Any]], bool]:
+    """What is wrong with the settings, and whether they tell where the agent is all the same."""
     from constellation_core.cli.commands.config import checked
     from constellation_core.config import ConfigError
 
     try:
         loaded, result = checked(config)
     except ConfigError as error:
-        return [_row("config.settings", "fail", str(error), "mend agent.toml")]
+        return [_row("config.settings", "fail", str(error), "mend agent.toml")], False
     rows = [
         _row("config.settings", "fail", str(each), "mend agent.toml") for each in result.problems
     ]
     rows += [_row("config.settings", "warn", str(each), "") for each in result.warnings]
-    return rows or [_row("config.settings", "ok", f"{loaded.path} is right", "")]
+    return rows or [_row("config.settings", "ok", f"{loaded.path} is right", "")], True
 
 
 def _agent(config: Path | None) -> list[dict[str, Any]]:

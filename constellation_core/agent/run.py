@@ -76,10 +76,9 @@ def set_up_logging(level: str, form: str) -> None:
     """Log to standard error: lines for people, or one JSON object a line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
-    logger = logging.getLogger("constellation")
-    logger.handlers = [handler]
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    # What libraries have to say looks the same, and is said from "warning" on.
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("constellation").setLevel(level.upper())
 
 
 class _TextFormatter(logging.Formatter):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from constellation_core.api.backend import Backend
 from constellation_core.api.errors import RefusedError, error_response, json_response
@@ -164,7 +165,13 @@ class ApiServer:
                 app.router.add_get(path, handler)
             else:
                 app.router.add_route(method, path, handler)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=3.0)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=3.0,
+            logger=_http_log(),
+        )
         await runner.setup()
         return runner
 
@@ -248,6 +255,21 @@ async def _json_errors(
         return error_response(
             error.status, error.reason.lower().replace(" ", "-"), message, "GET /api/v1", headers
         )
+
+
+def _http_log() -> logging.Logger:
+    """A logger for aiohttp: what a client sends may be anything, and is no news of the agent."""
+    logger = logging.getLogger("constellation.api.http")
+    logger.filters = [_is_news]
+    return logger
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        log.debug("not an HTTP request: %s", " ".join(error.message.split()))
+        return False
+    return True
 
 
 def _remove_stale(path: Path) -> None:

@@ -36,6 +36,12 @@ _OWNER_ONLY = 0o600
 _FILE_MODE = 0o644
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _STOP_GRACE = 15.0
+# Of the 107 characters that a unix socket's path may have, the rest is for its name.
+_LONGEST_FOLDER = 107 - len("/data/agent.sock")
+
+
+class NodeEndedError(RuntimeError):
+    """An agent ended by itself; the text has the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,8 @@ class LocalCluster:
     that runs this is killed, they end too.
 
     Args:
-        folder: for all that they write; must exist, and its path be short (there is a unix
-            socket in it).
+        folder: for all that they write; must exist, and its path have no more than some 80
+            characters, since there are unix sockets in it.
         names: of the nodes. Each joins through all others.
         services: text of the services file that every node gets; ``None`` for none.
         plugins: enabled on every node.
@@ -93,6 +99,12 @@ class LocalCluster:
         self._services = services
         self._plugins = plugins
         self._settings = settings or {}
+        longest = max(len(str(folder / name)) for name in names)
+        if longest > _LONGEST_FOLDER:
+            raise ValueError(
+                f"{folder} is too long for the paths of unix sockets below it, by "
+                f"{longest - _LONGEST_FOLDER} characters"
+            )
         ports = PortPicker(_HOST)
         self.nodes = {
             name: LocalNode(
@@ -199,12 +211,17 @@ class LocalCluster:
 
         Healthy means: each service has an instance on every running node, and all nodes know
         all of these as healthy.
+
+        Raises:
+            NodeEndedError: when a running node's agent has ended by itself.
         """
         running = self.running
         for name in running:
             process = self._running[name]
             if process.returncode is not None:
-                return f"{name} ended with {process.returncode}: {self.log_end(name)}"
+                raise NodeEndedError(
+                    f"{name} ended with {process.returncode}: {self.log_end(name)}"
+                )
             try:
                 members = await self.get(name, "/api/v1/members")
                 services = await self.get(name, "/api/v1/services")
@@ -232,6 +249,7 @@ class LocalCluster:
 
         Raises:
             NotInTimeError: after ``timeout`` seconds, with what lacks.
+            NodeEndedError: as :meth:`missing`.
         """
         lacking = "not looked yet"
 

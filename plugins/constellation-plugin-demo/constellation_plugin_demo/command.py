@@ -12,12 +12,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from constellation_core.testing.cluster import NodeEndedError
 from constellation_core.testing.free_ports import NoFreePortError
 from constellation_core.testing.waiting import NotInTimeError
 from constellation_plugin_demo.result import DemoResult
 from constellation_plugin_demo.scenario import DemoOptions, Display, run_demo
 from constellation_plugin_traefik.server import TraefikError
 
+_PREFIX = "constellation-demo-"
+_LONGEST_FOLDER = 80
 _MOST_NODES = 9
 _MOST_RATE = 1000.0
 
@@ -31,10 +34,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     parsed = _parser().parse_args(arguments)
     options = DemoOptions(parsed.nodes, parsed.rate, parsed.duration, parsed.chaos, parsed.seed)
-    folder = Path(tempfile.mkdtemp(prefix="constellation-demo-"))
+    folder = _temporary_folder()
     try:
         result = asyncio.run(_run(options, folder, _display(parsed.json)))
-    except (NotInTimeError, NoFreePortError, TraefikError, OSError) as error:
+    except (NodeEndedError, NotInTimeError, NoFreePortError, TraefikError, OSError) as error:
         # What the agents and Traefik logged tells more; it stays.
         sys.stderr.write(f"error: {error}\nlogs: {folder}\n")
         return 1
@@ -49,6 +52,15 @@ def main(arguments: Sequence[str]) -> int:
     sys.stderr.write("".join(f"not whole: {problem}\n" for problem in result.problems))
     sys.stderr.write(f"logs: {folder}\n")
     return 1
+
+
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    if len(str(folder)) > _LONGEST_FOLDER:
+        # Unix sockets go below it, and their paths may not be long.
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp"))
+    return folder
 
 
 async def _run(options: DemoOptions, folder: Path, display: Display) -> DemoResult:

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Self
 
 import msgpack
 
+from constellation_core.gossip.unpack import MOST_FIELDS, Reader
+
 
 class DecodeError(Exception):
     """Bytes from the network that are not what they should be; the text says how."""
@@ -47,7 +49,7 @@ MAX_META = 512
 VERSION_LENGTH = 6
 
 
-class _Fields:
+class Fields:
     """A decoded map, read field by field with the type that each must have."""
 
     def __init__(self, kind: str, fields: Mapping[bytes, Any]) -> None:
@@ -81,48 +83,35 @@ class _Fields:
         return value
 
 
-def decode_map(kind: str, data: bytes | memoryview) -> _Fields:
+def decode_map(kind: str, data: bytes) -> Fields:
     """Decode one msgpack map; bytes behind it are ignored, as Go does.
 
     Raises:
-        DecodeError: when there is none, or it nests deeper than any message does.
-    """
-    unpacker = new_unpacker(len(data))
-    unpacker.feed(data)
-    return read_map(kind, unpacker)
-
-
-def new_unpacker(most: int) -> msgpack.Unpacker:
-    """An unpacker that refuses anything of more than ``most`` bytes or elements."""
-    limit = max(1, most)
-    return msgpack.Unpacker(
-        raw=True,
-        strict_map_key=False,
-        max_buffer_size=limit,
-        max_str_len=limit,
-        max_bin_len=limit,
-        max_array_len=limit,
-        max_map_len=limit,
-        max_ext_len=0,
-    )
-
-
-def read_map(kind: str, unpacker: msgpack.Unpacker) -> _Fields:
-    """The next map of a stream of msgpack values.
-
-    Raises:
-        DecodeError: when the next value is not a map.
-        msgpack.OutOfData: when it is not complete yet.
+        DecodeError: when there is none, or it is cut off.
     """
     try:
-        fields = unpacker.unpack()
+        return read_map(kind, Reader(data, raw=True))
+    except msgpack.OutOfData:
+        raise DecodeError(f"{kind}: cut off") from None
+
+
+def read_map(kind: str, reader: Reader) -> Fields:
+    """The map that stands at the reader's position.
+
+    Raises:
+        DecodeError: when it is not a map such as messages are.
+        msgpack.OutOfData: when it is not complete.
+    """
+    fields: dict[Any, Any] = {}
+    try:
+        for _ in range(reader.map_header(MOST_FIELDS)):
+            key = reader.scalar()
+            fields[key] = reader.field()
     except msgpack.OutOfData:
         raise
-    except (msgpack.UnpackException, ValueError, TypeError, OverflowError) as error:
-        raise DecodeError(f"{kind}: not msgpack ({type(error).__name__})") from None
-    if not isinstance(fields, dict):
-        raise DecodeError(f"{kind}: not a map")
-    return _Fields(kind, fields)
+    except (msgpack.UnpackException, ValueError, OverflowError) as error:
+        raise DecodeError(f"{kind}: not a message's map ({type(error).__name__})") from None
+    return Fields(kind, fields)
 
 
 def encode_map(fields: Mapping[str, Any]) -> bytes:
@@ -159,7 +148,7 @@ class Ping:
         return {"SeqNo": self.seq, "Node": self.node, **source}
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(
             data.number("SeqNo"),
             data.text("Node"),
@@ -194,7 +183,7 @@ class IndirectPing:
         }
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(
             data.number("SeqNo"),
             data.raw("Target", most=16),
@@ -219,7 +208,7 @@ class Ack:
         return {"SeqNo": self.seq, "Payload": self.payload or None}
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(data.number("SeqNo"), data.raw("Payload"))
 
 
@@ -234,7 +223,7 @@ class Nack:
         return {"SeqNo": self.seq}
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(data.number("SeqNo"))
 
 
@@ -251,7 +240,7 @@ class Suspect:
         return {"Incarnation": self.incarnation, "Node": self.node, "From": self.source}
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(data.number("Incarnation"), data.text("Node"), data.text("From"))
 
 
@@ -268,7 +257,7 @@ class Dead:
         return {"Incarnation": self.incarnation, "Node": self.node, "From": self.source}
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(data.number("Incarnation"), data.text("Node"), data.text("From"))
 
 
@@ -298,7 +287,7 @@ class Alive:
         }
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(
             data.number("Incarnation"),
             data.text("Node"),
@@ -320,7 +309,7 @@ class ErrorReply:
         return {"Error": self.error}
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(data.raw("Error", most=4096).decode(errors="replace"))
 
 
@@ -348,7 +337,7 @@ class NodeRow:
         }
 
     @classmethod
-    def read(cls, data: _Fields) -> Self:
+    def read(cls, data: Fields) -> Self:
         return cls(
             data.text("Name"),
             data.raw("Addr", most=16),
@@ -391,7 +380,7 @@ def encode(message: Plain | UserMessage) -> bytes:
     return bytes((message.TYPE,)) + encode_map(message.fields())
 
 
-def decode(data: bytes | memoryview) -> Plain | UserMessage:
+def decode(data: bytes) -> Plain | UserMessage:
     """The inverse of :func:`encode`, for one message of a datagram.
 
     Raises:
@@ -400,11 +389,8 @@ def decode(data: bytes | memoryview) -> Plain | UserMessage:
     if not data:
         raise DecodeError("an empty message")
     if data[0] == MessageType.USER:
-        return UserMessage(bytes(data[1:]))
+        return UserMessage(data[1:])
     kind = PLAIN.get(data[0])
     if kind is None:
         raise DecodeError(f"unknown message type {data[0]}")
-    try:
-        return kind.read(decode_map(kind.__name__.lower(), data[1:]))
-    except msgpack.OutOfData:
-        raise DecodeError(f"{kind.__name__.lower()}: cut off") from None
+    return kind.read(decode_map(kind.__name__.lower(), data[1:]))

@@ -13,8 +13,6 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 
-import msgpack
-
 from constellation_core.gossip import lzw
 from constellation_core.gossip.keyring import OVERHEAD, DecryptError, Keyring
 from constellation_core.gossip.messages import (
@@ -27,7 +25,9 @@ from constellation_core.gossip.messages import (
 MAX_DATAGRAM = 65_507
 MAX_STREAM = 20 * 1024 * 1024
 """Bytes; memberlist's limit for what one stream may carry."""
-MAX_DECOMPRESSED = 2 * MAX_STREAM
+MAX_COMPRESSED = 4 * 1024 * 1024
+"""Bytes; takes seconds to decompress, and holds the view of 50 000 nodes."""
+MAX_DECOMPRESSED = MAX_STREAM
 MAX_PARTS = 255
 _MAX_DEPTH = 4
 _COMPRESS_LZW = 0
@@ -58,14 +58,11 @@ def decompress(body: bytes, most: int = MAX_DECOMPRESSED) -> bytes:
     Raises:
         DecodeError: when it is invalid, too large, or of another algorithm.
     """
-    try:
-        fields = decode_map("compress", body)
-    except msgpack.OutOfData:
-        raise DecodeError("compress: cut off") from None
+    fields = decode_map("compress", body)
     if fields.number("Algo") != _COMPRESS_LZW:
         raise DecodeError("compress: unknown algorithm")
     try:
-        return lzw.decompress(fields.raw("Buf", most=MAX_STREAM), most)
+        return lzw.decompress(fields.raw("Buf", most=MAX_COMPRESSED), most)
     except lzw.LZWError as error:
         raise DecodeError(f"compress: {error}") from None
 
@@ -95,21 +92,33 @@ def open_datagram(datagram: bytes, keyring: Keyring | None) -> Iterator[bytes]:
         if len(datagram) < 5 or zlib.crc32(datagram[5:]) != int.from_bytes(datagram[1:5], "big"):
             raise DecodeError("the checksum is wrong")
         datagram = datagram[5:]
-    return _parts(datagram, 0)
+    return _Unwrapper().parts(datagram, 0)
 
 
-def _parts(message: bytes, depth: int) -> Iterator[bytes]:
-    if not message:
-        raise DecodeError("an empty message")
-    if depth > _MAX_DEPTH:
-        raise DecodeError("nested too deeply")
-    if message[0] == MessageType.COMPRESS:
-        yield from _parts(decompress(message[1:], MAX_DATAGRAM * 4), depth + 1)
-    elif message[0] == MessageType.COMPOUND:
-        for part in _split(message):
-            yield from _parts(part, depth + 1)
-    else:
-        yield message
+class _Unwrapper:
+    """Takes one datagram apart.
+
+    A sender fills a datagram before it compresses, so all that is compressed in one never gives
+    more than a datagram holds. Counted over all parts: a few hundred small bombs are one, too.
+    """
+
+    def __init__(self) -> None:
+        self._room = MAX_DATAGRAM
+
+    def parts(self, message: bytes, depth: int) -> Iterator[bytes]:
+        if not message:
+            raise DecodeError("an empty message")
+        if depth > _MAX_DEPTH:
+            raise DecodeError("nested too deeply")
+        if message[0] == MessageType.COMPRESS:
+            plain = decompress(message[1:], self._room)
+            self._room -= len(plain)
+            yield from self.parts(plain, depth + 1)
+        elif message[0] == MessageType.COMPOUND:
+            for part in _split(message):
+                yield from self.parts(part, depth + 1)
+        else:
+            yield message
 
 
 def _split(message: bytes) -> list[bytes]:

@@ -11,6 +11,7 @@ import msgpack
 from constellation_core.gossip.messages import (
     PLAIN,
     DecodeError,
+    Fields,
     MessageType,
     NodeRow,
     Plain,
@@ -18,12 +19,13 @@ from constellation_core.gossip.messages import (
     UserMessage,
     encode,
     encode_map,
-    new_unpacker,
     read_map,
 )
 from constellation_core.gossip.packets import MAX_STREAM, decompress
+from constellation_core.gossip.unpack import Reader
 
 MAX_ROWS = 100_000
+_STREAM_TYPES = {MessageType.PUSH_PULL, MessageType.USER, MessageType.COMPRESS, *PLAIN}
 
 StreamMessage = Plain | PushPull | UserMessage
 
@@ -71,9 +73,6 @@ def _decode(data: bytes, *, compressed: bool) -> StreamMessage:
     kind, body = data[0], data[1:]
     if kind == MessageType.COMPRESS and not compressed:
         # A compressed message carries its length, so that what is in it is all there.
-        unpacker = new_unpacker(len(body))
-        unpacker.feed(body)
-        unpacker.skip()
         try:
             return _decode(decompress(body), compressed=True)
         except (msgpack.OutOfData, IncompleteError):
@@ -85,29 +84,80 @@ def _decode(data: bytes, *, compressed: bool) -> StreamMessage:
     plain = PLAIN.get(kind)
     if plain is None:
         raise DecodeError(f"a stream message of type {kind}")
-    unpacker = new_unpacker(len(body))
-    unpacker.feed(body)
-    return plain.read(read_map(plain.__name__.lower(), unpacker))
+    return plain.read(read_map(plain.__name__.lower(), Reader(body, raw=True)))
 
 
 def _push_pull(body: bytes) -> PushPull:
-    unpacker = new_unpacker(len(body))
-    unpacker.feed(body)
-    header = read_map("push/pull", unpacker)
-    count = header.number("Nodes", most=MAX_ROWS)
-    length = header.number("UserStateLen", most=MAX_STREAM)
-    rows = tuple(NodeRow.read(read_map("push/pull row", unpacker)) for _ in range(count))
-    start = unpacker.tell()
-    if len(body) - start < length:
-        raise IncompleteError
-    return PushPull(header.flag("Join"), rows, body[start : start + length])
+    reader = Reader(body, raw=True)
+    header = read_map("push/pull", reader)
+    count, length = _lengths(MessageType.PUSH_PULL, header)
+    rows = tuple(NodeRow.read(read_map("push/pull row", reader)) for _ in range(count))
+    return PushPull(header.flag("Join"), rows, _raw(body, reader.position, length))
 
 
 def _user(body: bytes) -> UserMessage:
-    unpacker = new_unpacker(len(body))
-    unpacker.feed(body)
-    length = read_map("user", unpacker).number("UserMsgLen", most=MAX_STREAM)
-    start = unpacker.tell()
+    reader = Reader(body, raw=True)
+    _, length = _lengths(MessageType.USER, read_map("user", reader))
+    return UserMessage(_raw(body, reader.position, length))
+
+
+def _lengths(kind: int, header: Fields) -> tuple[int, int]:
+    """How many maps, and then how many bytes, follow on the first map of a message."""
+    if kind == MessageType.PUSH_PULL:
+        rows = header.number("Nodes", most=MAX_ROWS)
+        return rows, header.number("UserStateLen", most=MAX_STREAM)
+    if kind == MessageType.USER:
+        return 0, header.number("UserMsgLen", most=MAX_STREAM)
+    return 0, 0
+
+
+def _raw(body: bytes, start: int, length: int) -> bytes:
     if len(body) - start < length:
         raise IncompleteError
-    return UserMessage(body[start : start + length])
+    return body[start : start + length]
+
+
+class StreamBuffer:
+    """Collects the pieces of one plain message until it is complete.
+
+    Nothing says how long it is, but what is in it does. Each byte is looked at once, however
+    small the pieces are.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._scout = msgpack.Unpacker(raw=True, max_buffer_size=MAX_STREAM)
+        self._maps = 0
+        self._expected_maps = 1
+        self._expected_bytes = 0
+
+    def feed(self, piece: bytes) -> bool:
+        """Add a piece; whether the message is complete now, and :attr:`data` can be decoded.
+
+        Raises:
+            DecodeError: when it will never be a message.
+        """
+        if len(self.data) + len(piece) > MAX_STREAM:
+            raise DecodeError("a stream message that is too long")
+        self._scout.feed(piece if self.data else piece[1:])
+        self.data += piece
+        kind = self.data[0] if self.data else MessageType.USER
+        if kind not in _STREAM_TYPES:
+            raise DecodeError(f"a stream message of type {kind}")
+        try:
+            while self._maps < self._expected_maps:
+                self._skip_map(kind)
+        except msgpack.OutOfData:
+            return False
+        except (msgpack.UnpackException, ValueError) as error:
+            raise DecodeError(f"not msgpack ({type(error).__name__})") from None
+        maps_end: int = 1 + self._scout.tell()
+        return len(self.data) - maps_end >= self._expected_bytes
+
+    def _skip_map(self, kind: int) -> None:
+        self._scout.skip()
+        self._maps += 1
+        if self._maps == 1:
+            header = read_map("stream", Reader(bytes(self.data[1:]), raw=True))
+            more, self._expected_bytes = _lengths(kind, header)
+            self._expected_maps += more

@@ -7,7 +7,6 @@ import asyncio
 from constellation_core.gossip.keyring import Keyring
 from constellation_core.gossip.messages import DecodeError
 from constellation_core.gossip.packets import (
-    MAX_STREAM,
     STREAM_HEADER,
     encrypted_length,
     open_stream,
@@ -15,6 +14,7 @@ from constellation_core.gossip.packets import (
 )
 from constellation_core.gossip.streams import (
     IncompleteError,
+    StreamBuffer,
     StreamMessage,
     decode_stream,
     encode_stream,
@@ -57,11 +57,7 @@ async def read_message(
 
 
 def _open(header: bytes, ciphertext: bytes, keyring: Keyring) -> StreamMessage:
-    plaintext = open_stream(header, ciphertext, keyring)
-    try:
-        return decode_stream(plaintext)
-    except IncompleteError:
-        raise DecodeError("an encrypted message that is cut off") from None
+    return _decode(open_stream(header, ciphertext, keyring))
 
 
 async def _read_exactly(reader: asyncio.StreamReader, length: int) -> bytes:
@@ -76,20 +72,21 @@ async def _read_exactly(reader: asyncio.StreamReader, length: int) -> bytes:
 
 
 async def _read_plain(reader: asyncio.StreamReader) -> tuple[StreamMessage, int]:
-    data = bytearray()
-    try_at = 1
+    buffer = StreamBuffer()
     while True:
         piece = await reader.read(_CHUNK)
-        data += piece
-        if len(data) > MAX_STREAM:
-            raise DecodeError("a stream message that is too long")
-        # An attempt reads all from the start, so the next one waits until there is half more.
-        if len(data) >= try_at or len(piece) < _CHUNK:
-            try:
-                return decode_stream(bytes(data)), len(data)
-            except IncompleteError:
-                if not piece:
-                    raise asyncio.IncompleteReadError(bytes(data), None) from None
-                try_at = len(data) * 3 // 2
         if not piece:
-            raise asyncio.IncompleteReadError(bytes(data), None)
+            raise asyncio.IncompleteReadError(bytes(buffer.data), None)
+        if buffer.feed(piece):
+            break
+    data = bytes(buffer.data)
+    if len(data) > _OFF_LOOP_ABOVE:
+        return await asyncio.to_thread(_decode, data), len(data)
+    return _decode(data), len(data)
+
+
+def _decode(message: bytes) -> StreamMessage:
+    try:
+        return decode_stream(message)
+    except IncompleteError:
+        raise DecodeError("a message that is cut off") from None

@@ -6,7 +6,7 @@ The first byte is 0x80 or more: Serf has its own meaning for small ones.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgpack
 
 from constellation_core.catalog.owners import Update
 from constellation_core.catalog.rows import MAX_ROWS, RowError, decode_row
+from constellation_core.gossip.unpack import Reader
 
 _UPDATE = 0xC1
 _COMPARE = 0xC2
@@ -94,22 +95,22 @@ def decode(data: bytes) -> Message:
     """
     if not data:
         raise CatalogMessageError("empty")
+    reader = Reader(data[1:], raw=False)
     try:
-        plain = msgpack.unpackb(data[1:], strict_map_key=True)
         match data[0]:
             case 0xC1:
-                return _update(plain)
+                return _update(reader)
             case 0xC2:
-                node, mark = plain
-                return Compare(_name(node), _bytes(mark))
+                _tuple(reader, 2)
+                return Compare(_name(reader.scalar()), _bytes(reader.scalar()))
             case 0xC3:
-                return DigestReply(_digest(plain))
+                return DigestReply(_digest(reader))
             case 0xC4:
-                wanted, offered = plain
-                return PullRequest(_digest(wanted), tuple(_update(each) for each in offered))
+                _tuple(reader, 2)
+                return PullRequest(_digest(reader), _updates(reader))
             case 0xC5:
-                return Updates(tuple(_update(each) for each in plain))
-    except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
+                return Updates(_updates(reader))
+    except (msgpack.UnpackException, ValueError, TypeError) as error:
         raise CatalogMessageError(f"{type(error).__name__}: {error}") from None
     raise CatalogMessageError(f"unknown message {data[0]:#x}")
 
@@ -128,28 +129,42 @@ def _flat(digest: Digest) -> list[Any]:
     return [[owner, *known] for owner, known in sorted(digest.items())]
 
 
-def _digest(plain: Iterable[Any]) -> Digest:
-    entries = list(plain)
-    if len(entries) > _MOST_OWNERS:
-        raise ValueError("too many owners")
-    return {_name(owner): (_count(epoch), _count(version)) for owner, epoch, version in entries}
+def _tuple(reader: Reader, length: int) -> None:
+    """Enter a list of exactly ``length`` elements."""
+    if reader.array_header(length) != length:
+        raise ValueError(f"a list of another length than {length}")
 
 
-def _update(plain: Any) -> Update:
-    owner, epoch, base, version, rows = plain
-    _name(owner)
-    if not isinstance(rows, list) or len(rows) > MAX_ROWS:
-        raise ValueError("too many rows")
+def _digest(reader: Reader) -> Digest:
+    digest = {}
+    for _ in range(reader.array_header(_MOST_OWNERS)):
+        _tuple(reader, 3)
+        owner = _name(reader.scalar())
+        digest[owner] = (_count(reader.scalar()), _count(reader.scalar()))
+    return digest
+
+
+def _updates(reader: Reader) -> tuple[Update, ...]:
+    return tuple(_update(reader) for _ in range(reader.array_header(_MOST_OWNERS)))
+
+
+def _update(reader: Reader) -> Update:
+    _tuple(reader, 5)
+    owner = _name(reader.scalar())
+    epoch, base, version = (_count(reader.scalar()) for _ in range(3))
     kept = []
     damaged = False
-    for key, row_version, data in rows:
-        if not _count(row_version) <= _count(version):
+    for _ in range(reader.array_header(MAX_ROWS)):
+        _tuple(reader, 3)
+        key, row_version = _name(reader.scalar()), _count(reader.scalar())
+        data = _bytes(reader.scalar())
+        if row_version > version:
             raise ValueError("a row is newer than its update")
         try:
-            kept.append(decode_row(owner, _name(key), row_version, _bytes(data)))
+            kept.append(decode_row(owner, key, row_version, data))
         except RowError:
             damaged = True
-    return Update(owner, _count(epoch), _count(base), _count(version), tuple(kept), damaged)
+    return Update(owner, epoch, base, version, tuple(kept), damaged)
 
 
 def _name(value: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgpack
 
+from constellation_core.gossip.unpack import unpack_small
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
 from constellation_core.model.names import check_label
@@ -96,7 +97,7 @@ def decode_row(owner: str, key: str, version: int, data: bytes) -> Row:
     if not data:
         return Row(key, version, b"", None)
     try:
-        plain = msgpack.unpackb(data, strict_map_key=True)
+        plain = unpack_small(data)
         value: Value
         if key.startswith(INSTANCE):
             value = _instance(owner, key[len(INSTANCE) :], plain)

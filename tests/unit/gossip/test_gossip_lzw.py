@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import tracemalloc
 from hashlib import sha256
@@ -64,10 +65,8 @@ def test_large_data_as_go_compresses_it(mask: int, length: int, digest: str) -> 
 
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_give_data_within_the_limit_or_an_error(data: bytes) -> None:
-    try:
+    with contextlib.suppress(lzw.LZWError):
         assert len(lzw.decompress(data, 1000)) <= 1000
-    except lzw.LZWError as error:
-        assert str(error)
 
 
 @given(st.binary(min_size=1, max_size=300), st.data())

@@ -51,6 +51,9 @@ from constellation_core.model.node import NodeState
 _COMPOUND_HEADER = 2
 _PART_OVERHEAD = 2
 _PUSH_PULL_SCALE_ABOVE = 32
+_FIRST_PUSH_PULL = 1.0
+"""Seconds. A newcomer knows few members, so its news is sent on few times; until that has
+evened out it exchanges whole views more often: after 1, 2, 4, ... seconds."""
 
 OnReply = Callable[[StreamMessage | ExchangeFailed], None]
 
@@ -93,6 +96,7 @@ class Protocol:
         self._prober = Prober(config, self.table, self.timers, self.awareness, self.stats, self)
         self._remembered: set[Address] = set()
         self._started = False
+        self._push_pull_after = config.push_pull_interval
         self.last_incompatible = ""
 
     # --- for the driver ----------------------------------------------------------------------
@@ -105,7 +109,8 @@ class Protocol:
         self.every(config.probe_interval, self._prober.probe_next)
         self.every(config.gossip_interval, self._gossip)
         self.every(config.rejoin_interval, self._rejoin)
-        self.timers.call_later(self._rng.random() * config.push_pull_interval, self._push_pull)
+        self._push_pull_after = min(_FIRST_PUSH_PULL, config.push_pull_interval)
+        self.timers.call_later(self._rng.random() * self._push_pull_after, self._push_pull)
         self._delegate.attach(self)
 
     def stop(self) -> None:
@@ -333,12 +338,9 @@ class Protocol:
         )
 
     def _view(self, *, join: bool) -> PushPull:
-        now = self.timers.now
-        rows = tuple(
-            member.row()
-            for member in self.table.all()
-            if member.online or now - member.since < self._config.gossip_to_dead
-        )
+        # The dead as well, as long as they are known: after a partition each side holds the other
+        # to be dead, and only who reads that about itself can contradict with a higher number.
+        rows = tuple(member.row() for member in self.table.all())
         return PushPull(join, rows, self._delegate.local_state(join=join))
 
     def _merge(self, view: PushPull, *, join: bool = False) -> None:
@@ -351,7 +353,9 @@ class Protocol:
         scale = 1.0
         if nodes > _PUSH_PULL_SCALE_ABOVE:
             scale = math.ceil(math.log2(nodes) - math.log2(_PUSH_PULL_SCALE_ABOVE)) + 1.0
-        self.timers.call_later(self._config.push_pull_interval * scale, self._push_pull)
+        interval = self._config.push_pull_interval * scale
+        self._push_pull_after = min(2 * self._push_pull_after, interval)
+        self.timers.call_later(self._push_pull_after, self._push_pull)
         for member in self.table.choose(1, lambda m: m.state is NodeState.ALIVE):
             self.sync(member.address, lambda _: None, join=False)
         for member in self.table.forget():

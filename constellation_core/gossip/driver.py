@@ -113,7 +113,7 @@ class Gossip:
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
-        self._streams: set[asyncio.Task[None]] = set()
+        self._streams: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._warned: dict[str, float] = {}
 
     @property
@@ -203,10 +203,12 @@ class Gossip:
             self._timer.cancel()
         if self._server is not None:
             self._server.close()
-        tasks = self._exchanges | self._streams
-        for task in tasks:
+        for task in self._exchanges:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # asyncio's server reports a cancelled handler as an error: let it end by itself.
+        for writer in self._streams.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._exchanges, *self._streams, return_exceptions=True)
         if self._transport is not None:
             self._transport.close()
         if self._server is not None:
@@ -312,14 +314,14 @@ class Gossip:
         if task is None or len(self._streams) >= _MOST_STREAMS:
             writer.close()
             return
-        self._streams.add(task)
+        self._streams[task] = writer
         try:
             async with asyncio.timeout(self._config.exchange_timeout):
                 await self._answer(reader, writer)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._streams.discard(task)
+            del self._streams[task]
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,145 @@
+"""The gossip on real sockets of loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from constellation_core.gossip import Gossip, GossipBindError, GossipConfig, Keyring, NoDelegate
+from constellation_core.gossip.messages import Nack, encode
+from constellation_core.gossip.packets import seal_stream
+from constellation_core.model.node import NodeState
+
+KEY = Keyring([b"k" * 32])
+
+
+class Echo(NoDelegate):
+    """Answers requests with their own bytes."""
+
+    def on_request(self, payload: bytes) -> bytes | None:
+        return payload[::-1] if payload else None
+
+
+@asynccontextmanager
+async def running(
+    *names: str, keyring: Keyring | None = KEY, host: str = "127.0.0.1"
+) -> AsyncIterator[list[Gossip]]:
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for name in names:
+            gossip = Gossip(GossipConfig(name), bind=(host, 0), keyring=keyring, delegate=Echo())
+            stack.push_async_callback(gossip.close)
+            await gossip.start()
+            nodes.append(gossip)
+        yield nodes
+
+
+def seed(gossip: Gossip) -> str:
+    host, port = gossip.local.address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def alive(gossip: Gossip) -> set[str]:
+    return {m.name for m in gossip.members() if m.state is NodeState.ALIVE}
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("keyring", [None, KEY])
+async def test_nodes_join_talk_and_leave(host: str, keyring: Keyring | None) -> None:
+    if host == "::1" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6 on loopback")
+    async with running("a", "b", "c", keyring=keyring, host=host) as (a, b, c):
+        assert all(result.joined for result in await b.join([seed(a)]))
+        assert all(result.joined for result in await c.join([seed(b)]))
+        await until(lambda: all(alive(node) == {"a", "b", "c"} for node in (a, b, c)))
+        to_a = next(m for m in c.members() if m.name == "a")
+        assert await c.request(to_a, b"hello") == b"olleh"
+        await b.leave()
+        await until(lambda: alive(a) == alive(c) == {"a", "c"})
+        assert next(m for m in a.members() if m.name == "b").state is NodeState.LEFT
+
+
+async def test_a_large_request_comes_back_whole() -> None:
+    async with running("a", "b") as (a, b):
+        await b.join([seed(a)])
+        payload = os.urandom(3_000_000)
+        (to_a,) = (m for m in b.members() if m.name == "a")
+        assert await b.request(to_a, payload) == payload[::-1]
+
+
+async def test_join_says_why_it_failed() -> None:
+    async with running("a") as (a,), running("b", keyring=Keyring([b"x" * 32])) as (b,):
+        (other_key,) = await b.join([seed(a)])
+        assert not other_key.joined
+        assert other_key.wrong_key
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        (nobody, unknown) = await b.join([f"127.0.0.1:{port}", "no-such-host.invalid:1"])
+        assert "refused" in nobody.reason.lower()
+        assert "resolve" in unknown.reason
+        assert alive(a) == {"a"}
+
+
+async def test_a_port_in_use_is_named() -> None:
+    async with running("a") as (a,):
+        again = Gossip(GossipConfig("b"), bind=a.local.address)
+        with pytest.raises(GossipBindError, match=str(a.local.address[1])):
+            await again.start()
+        await again.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        os.urandom(5_000),
+        b"\x0a" + struct.pack(">I", 2**32 - 1),
+        b"\x0a" + struct.pack(">I", 4_000) + bytes(100),
+        seal_stream(b"\xff" * 100, KEY),
+        seal_stream(b"\x06\x83\xa5Nodes\xce\xff\xff\xff\xff", KEY),
+        seal_stream(encode(Nack(1)), KEY),
+    ],
+)
+async def test_garbage_on_the_ports_changes_nothing(data: bytes) -> None:
+    async with running("a", "b") as (a, b):
+        await b.join([seed(a)])
+        reader, writer = await asyncio.open_connection(*a.local.address)
+        writer.write(data)
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            await reader.read()
+        writer.close()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            for _ in range(20):
+                udp.sendto(data, a.local.address)
+        assert (await b.join([seed(a)]))[0].joined
+        assert alive(a) == alive(b) == {"a", "b"}
+
+
+async def test_connections_that_say_nothing_do_not_keep_others_out() -> None:
+    async with running("a", "b") as (a, b), AsyncExitStack() as stack:
+        for _ in range(100):
+            _, writer = await asyncio.open_connection(*a.local.address)
+            stack.callback(writer.close)
+        assert (await b.join([seed(a)]))[0].joined

@@ -75,7 +75,7 @@ def initialise(
     that it needs no rights elsewhere.
 
     Args:
-        path: the file to write; its folder is made when there is none.
+        path: the file to write (``*.toml``), or the folder for it; made when there is none.
         name: ``[agent] name``; by default the host's name at each start.
         join: ``[gossip] join``.
         bind: ``[gossip] bind``; by default all addresses.
@@ -88,7 +88,7 @@ def initialise(
         ConfigError: when a file exists, cannot be written, or an argument is no valid setting.
         SecretError: when ``key_file`` cannot be used.
     """
-    if path.is_dir():
+    if path.is_dir() or (not path.exists() and path.suffix != ".toml"):
         path = path / FILE_NAME
     folder = path.parent
     key_path, services_path = folder / KEY_NAME, folder / SERVICES_NAME

@@ -15,7 +15,8 @@ from constellation_core.cli.options import JsonOption
 
 def init(
     path: Annotated[
-        Path, typer.Argument(help="The file to write, or its folder.", show_default=True)
+        Path,
+        typer.Argument(help="The file to write (*.toml), or the folder for it.", show_default=True),
     ] = Path("agent.toml"),
     name: Annotated[
         str | None, typer.Option(help="The node's name. [default: the host's name]")

@@ -81,6 +81,7 @@ def test_the_examples_load_too(tmp_path: Path) -> None:
 def test_the_environment_has_no_part_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSTELLATION_NONSENSE", "x")
     assert initialise(tmp_path).config == tmp_path / "agent.toml"
+    assert initialise(tmp_path / "new").config == tmp_path / "new" / "agent.toml"
 
 
 @pytest.mark.parametrize("name", ["agent.toml", "cluster.key", "services.py"])

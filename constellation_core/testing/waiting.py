@@ -54,3 +54,16 @@ async def until(
         raise NotInTimeError(
             f"waited {timeout:g} s in vain for {what}{seen}{': ' + stand if stand else ''}"
         ) from None
+
+
+async def until_so(condition: Callable[[], object], timeout: float, what: str) -> None:
+    """As :func:`until`, for a condition that is not awaited.
+
+    Raises:
+        NotInTimeError: when the time is over.
+    """
+
+    async def ask() -> object:
+        return condition()
+
+    await until(ask, timeout, what)

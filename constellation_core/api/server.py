@@ -68,6 +68,7 @@ class ApiServer:
         self._streams = EventStreams(backend.journal)
         self._routes: dict[tuple[str, str], tuple[str, ApiRoute]] = {}
         self._runners: list[web.AppRunner] = []
+        self._socket_made = False
         self.address: tuple[str, int] = (config.host, config.port)
         self.add_routes(_OWNER, CoreRoutes(backend, self._streams).routes())
         index = ApiRoute("GET", "/api/v1", self._index, summary="This list")
@@ -110,8 +111,11 @@ class ApiServer:
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
-        with contextlib.suppress(OSError):
-            self._config.socket_path.unlink()
+        if self._socket_made:
+            # Only our own: what stands there may as well be another agent's.
+            with contextlib.suppress(OSError):
+                self._config.socket_path.unlink()
+            self._socket_made = False
 
     # --- listening ---------------------------------------------------------------------------
 
@@ -149,6 +153,7 @@ class ApiServer:
         try:
             site = web.UnixSite(runner, str(path))
             await site.start()
+            self._socket_made = True
             path.chmod(self._config.socket_mode)
         except OSError as error:
             await runner.cleanup()

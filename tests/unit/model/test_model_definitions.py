@@ -85,7 +85,7 @@ def test_the_environment_is_in_no_repr() -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a.b", "a" * 64, "ä", "a_b", "a b"])
 def test_names_that_are_no_labels(name: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         check_label(name)
 
 

@@ -50,15 +50,21 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
-def _root(
-    config: ConfigOption = None,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         output.say(f"constellation {__version__}")
         raise typer.Exit
+
+
+def _root(
+    config: ConfigOption = None,
+    version: Annotated[  # noqa: ARG001 - handled by its callback, before a command is asked for
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
     if config is not None:
         # Given before the command, it stands for the option of the command.
         os.environ["CONSTELLATION_CONFIG"] = str(config)

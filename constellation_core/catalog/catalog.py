@@ -223,6 +223,10 @@ class Catalog:
         ):
             self._queue.put(message.owner, payload)
 
+    def has_broadcasts(self) -> bool:
+        """Whether anything waits to be told."""
+        return len(self._queue) > 0 or self._announced != self._own.version
+
     def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
         """Updates for one datagram."""
         protocol = self._protocol

@@ -66,6 +66,9 @@ class Delegate(Protocol):
     def on_message(self, payload: bytes) -> None:
         """An application message from another node's broadcasts."""
 
+    def has_broadcasts(self) -> bool:
+        """Whether :meth:`broadcasts` would give anything; asked often."""
+
     def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
         """Messages for one datagram with ``room`` bytes, each costing ``overhead`` more."""
 
@@ -93,6 +96,10 @@ class NoDelegate:
 
     def on_message(self, payload: bytes) -> None:
         """Ignore it."""
+
+    def has_broadcasts(self) -> bool:
+        """Never."""
+        return False
 
     def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:  # noqa: ARG002
         """None."""

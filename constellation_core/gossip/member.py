@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import msgpack
 
@@ -107,11 +108,13 @@ def row_state(row: NodeRow) -> NodeState:
     return _WIRE_STATES[row.state]
 
 
+@lru_cache(maxsize=4096)
 def pack_ip(text: str) -> bytes:
     """An IP literal as 4 or 16 bytes."""
     return ipaddress.ip_address(text.partition("%")[0]).packed
 
 
+@lru_cache(maxsize=4096)
 def unpack_ip(packed: bytes) -> str:
     """The inverse of :func:`pack_ip`; IPv4 addresses mapped into IPv6 become IPv4 again.
 

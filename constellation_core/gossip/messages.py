@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 
 import msgpack
 
-from constellation_core.gossip.unpack import MOST_FIELDS, Reader
+from constellation_core.gossip.unpack import Reader
 
 
 class DecodeError(Exception):
@@ -102,11 +102,8 @@ def read_map(kind: str, reader: Reader) -> Fields:
         DecodeError: when it is not a map such as messages are.
         msgpack.OutOfData: when it is not complete.
     """
-    fields: dict[Any, Any] = {}
     try:
-        for _ in range(reader.map_header(MOST_FIELDS)):
-            key = reader.scalar()
-            fields[key] = reader.field()
+        fields = reader.fields()
     except msgpack.OutOfData:
         raise
     except (msgpack.UnpackException, ValueError, OverflowError) as error:

@@ -287,6 +287,8 @@ class Protocol:
                 self._delegate.on_message(message.payload)
 
     def _gossip(self) -> None:
+        if not self._queue and not self._delegate.has_broadcasts():
+            return
         now, most_dead = self.timers.now, self._config.gossip_to_dead
 
         def wanted(member: Member) -> bool:

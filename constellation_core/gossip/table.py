@@ -16,11 +16,20 @@ from typing import Protocol
 
 from constellation_core.gossip.awareness import Awareness
 from constellation_core.gossip.config import GossipConfig
-from constellation_core.gossip.member import EventKind, Member, MemberEvent, unpack_ip
+from constellation_core.gossip.member import (
+    EventKind,
+    Member,
+    MemberEvent,
+    pack_ip,
+    unpack_ip,
+)
 from constellation_core.gossip.messages import Alive, Dead, NodeRow, Suspect
 from constellation_core.gossip.suspicion import Suspicion, suspicion_times
 from constellation_core.gossip.timers import Timer, Timers
 from constellation_core.model.node import NodeState
+
+_FEW = 4
+"""So many guesses for each member that is wanted, before all are looked at."""
 
 
 class TableOutput(Protocol):
@@ -57,6 +66,8 @@ class MemberTable:
         self._awareness = awareness
         self._output = output
         self._members: dict[str, Member] = {local.name: local}
+        self._others: list[str] = []
+        self._online = 1
         self._suspected: dict[str, _Suspected] = {}
         self._probe_order: list[str] = []
         self.leaving = False
@@ -79,12 +90,21 @@ class MemberTable:
 
     def online_count(self) -> int:
         """How many are alive or suspect, this one included."""
-        return sum(1 for member in self._members.values() if member.online)
+        return self._online
 
     def choose(self, most: int, wanted: Callable[[Member], bool]) -> list[Member]:
         """Up to ``most`` random members other than this one that are ``wanted``."""
-        name = self._config.name
-        candidates = [m for m in self._members.values() if m.name != name and wanted(m)]
+        others, members = self._others, self._members
+        if len(others) > _FEW * most:
+            # Among many, most guesses hit: no need to look at all.
+            chosen: dict[str, Member] = {}
+            for _ in range(_FEW * most):
+                member = members[others[int(self._rng.random() * len(others))]]
+                if wanted(member):
+                    chosen[member.name] = member
+                    if len(chosen) == most:
+                        return list(chosen.values())
+        candidates = [member for name in others if wanted(member := members[name])]
         if len(candidates) <= most:
             return candidates
         return self._rng.sample(candidates, most)
@@ -93,7 +113,7 @@ class MemberTable:
         """Round robin over all others in random order, shuffled anew at every round."""
         for _ in range(len(self._members) + 1):
             if not self._probe_order:
-                self._probe_order = [name for name in self._members if name != self._config.name]
+                self._probe_order = list(self._others)
                 self._rng.shuffle(self._probe_order)
                 if not self._probe_order:
                     return None
@@ -114,7 +134,6 @@ class MemberTable:
             return
         known = self._members.get(claim.name)
         if known is None:
-            self._members[claim.name] = claim
             # A random place in the order, so that not all nodes probe a newcomer at once.
             self._probe_order.insert(self._rng.randint(0, len(self._probe_order)), claim.name)
             self._accept(claim, message, EventKind.JOINED, None)
@@ -164,7 +183,7 @@ class MemberTable:
             state=NodeState.SUSPECT,
             since=self._timers.now,
         )
-        self._members[known.name] = changed
+        self._set(changed)
         self._start_suspicion(known.name, message.source)
         self._output.notify(MemberEvent(EventKind.UPDATED, changed, known))
 
@@ -185,7 +204,7 @@ class MemberTable:
             state=NodeState.LEFT if left else NodeState.DEAD,
             since=self._timers.now,
         )
-        self._members[known.name] = changed
+        self._set(changed)
         if message.node != self._config.name:
             kind = EventKind.LEFT if left else EventKind.FAILED
             self._output.notify(MemberEvent(kind, changed, known))
@@ -197,6 +216,17 @@ class MemberTable:
         """
         for row in rows:
             if row.state == 0:
+                known = self._members.get(row.name)
+                if (
+                    known is not None
+                    and known.state is NodeState.ALIVE
+                    and row.incarnation <= known.incarnation
+                    and row.name != self._config.name
+                    and row.address == pack_ip(known.address[0])
+                    and row.port == known.address[1]
+                ):
+                    # No news, as nearly always: a large view has a thousand of these.
+                    continue
                 self.alive(
                     Alive(row.incarnation, row.name, row.address, row.port, row.meta, row.versions)
                 )
@@ -210,7 +240,7 @@ class MemberTable:
     def refute(self, accused: int) -> None:
         """Tell everybody that this node is alive, with a number above the accusation's."""
         local = replace(self.local, incarnation=max(self.local.incarnation, accused) + 1)
-        self._members[local.name] = local
+        self._set(local)
         self._awareness.add(1)
         self._output.broadcast(local.name, local.alive())
 
@@ -219,7 +249,7 @@ class MemberTable:
         if meta == self.local.meta:
             return
         local = replace(self.local, meta=meta, incarnation=self.local.incarnation + 1)
-        self._members[local.name] = local
+        self._set(local)
         self._output.broadcast(local.name, local.alive())
 
     def leave(self) -> None:
@@ -249,7 +279,15 @@ class MemberTable:
         ]
         for member in gone:
             del self._members[member.name]
+            self._others.remove(member.name)
         return gone
+
+    def _set(self, member: Member) -> None:
+        known = self._members.get(member.name)
+        if known is None:
+            self._others.append(member.name)
+        self._online += member.online - (known is not None and known.online)
+        self._members[member.name] = member
 
     # --- rules -------------------------------------------------------------------------------
 
@@ -296,7 +334,7 @@ class MemberTable:
     def _accept(
         self, member: Member, message: Alive, kind: EventKind | None, previous: Member | None
     ) -> None:
-        self._members[member.name] = member
+        self._set(member)
         self._output.broadcast(member.name, message)
         if kind is not None:
             self._output.notify(MemberEvent(kind, member, previous))

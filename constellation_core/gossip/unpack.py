@@ -28,18 +28,60 @@ class Reader:
     """
 
     def __init__(self, data: bytes, *, raw: bool) -> None:
-        limit = max(1, len(data))
         self._data = data
-        self._unpacker = msgpack.Unpacker(
-            raw=raw, max_buffer_size=limit, max_str_len=limit, max_bin_len=limit, max_ext_len=0
-        )
-        self._unpacker.feed(data)
+        self._raw = raw
+        self._start = 0
+        self._flat = True
+        self._unpacker = self._unpacker_at(0)
 
     @property
     def position(self) -> int:
         """How many bytes have been read."""
-        position: int = self._unpacker.tell()
+        position: int = self._start + self._unpacker.tell()
         return position
+
+    def fields(self) -> dict[Any, Any]:
+        """The map that stands here, of scalars; a value that is none becomes ``None``."""
+        if not self._flat:
+            return self._fields_one_by_one()
+        before = self.position
+        try:
+            found = self._unpacker.unpack()
+        except msgpack.OutOfData:
+            raise
+        except (msgpack.UnpackException, ValueError, TypeError):
+            # Not flat, or not a map at all: look again, value by value. From here on always so,
+            # since going back copies what is left.
+            self._flat = False
+            self._start, self._unpacker = before, self._unpacker_at(before)
+            return self._fields_one_by_one()
+        if not isinstance(found, dict):
+            raise ValueError("not a map")
+        return found
+
+    def _fields_one_by_one(self) -> dict[Any, Any]:
+        fields: dict[Any, Any] = {}
+        for _ in range(self.map_header(MOST_FIELDS)):
+            key = self.scalar()
+            fields[key] = self.field()
+        return fields
+
+    def _unpacker_at(self, position: int) -> msgpack.Unpacker:
+        """An unpacker that builds no list, and no map but flat small ones."""
+        limit = max(1, len(self._data) - position)
+        unpacker = msgpack.Unpacker(
+            raw=self._raw,
+            strict_map_key=False,
+            object_hook=_refuse_nested,
+            max_buffer_size=limit,
+            max_str_len=limit,
+            max_bin_len=limit,
+            max_array_len=0,
+            max_map_len=MOST_FIELDS,
+            max_ext_len=0,
+        )
+        unpacker.feed(self._data[position:] if position else self._data)
+        return unpacker
 
     def map_header(self, most: int) -> int:
         """The number of pairs of the map that stands here; ``most`` are allowed."""
@@ -73,6 +115,13 @@ class Reader:
             or 0xC7 <= first <= 0xC9  # ext
             or 0xD4 <= first <= 0xD8  # fixext
         )
+
+
+def _refuse_nested(fields: dict[Any, Any]) -> dict[Any, Any]:
+    # Called from the inside out, so that what is built at a time is one map of one map.
+    if any(type(value) is dict for value in fields.values()):
+        raise ValueError("a map in a map")
+    return fields
 
 
 def _at_most(most: int, count: int) -> int:

@@ -21,8 +21,7 @@ async def test_killing_the_agent_that_traefik_asks_loses_no_request(tmp_path: Pa
     except TraefikError as error:
         pytest.skip(str(error))
     async with DemoFleet(tmp_path, ["a", "b", "c"]) as fleet:
-        await fleet.cluster.wait_until_whole(60)
-        await fleet.traefik.wait_until_routed(["hello"])
+        await fleet.wait_until_whole()
         load = Load(fleet.url, HOST, 100)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:

@@ -42,6 +42,10 @@ class GossipConfig:
             memberlist.
         stall: when a timer is so late, this process was not running: it doubts itself, and
             gives everybody under suspicion the lost time.
+        label: names the cluster in clear, before everything that is sent; who has one takes only
+            what has the same. memberlist knows labels since 0.3.
+        compress: compress what gets smaller by it. Ours is readable for all without.
+        checksums: add a CRC to datagrams, for networks that damage packets and no encryption.
     """
 
     name: str
@@ -64,6 +68,9 @@ class GossipConfig:
     protocol_versions: tuple[int, int, int] = PROTOCOL_VERSIONS
     delegate_versions: tuple[int, int, int] = OUR_DELEGATE_VERSIONS
     stall: float = 0.5
+    label: str = ""
+    compress: bool = False
+    checksums: bool = False
 
     @classmethod
     def lan(cls, name: str) -> GossipConfig:

@@ -300,8 +300,10 @@ class Gossip:
         stats = self.protocol.stats
         reader, writer = await asyncio.open_connection(*action.address)
         try:
-            stats.stream_bytes_out += await write_message(writer, action.request, self._keyring)
-            reply, size = await read_message(reader, self._keyring)
+            stats.stream_bytes_out += await write_message(
+                writer, action.request, self.protocol.envelope
+            )
+            reply, size = await read_message(reader, self.protocol.envelope)
             stats.stream_bytes_in += size
             return reply
         finally:
@@ -329,7 +331,7 @@ class Gossip:
         source = str(writer.get_extra_info("peername")[0])
         answer: StreamMessage | None
         try:
-            request, size = await read_message(reader, self._keyring)
+            request, size = await read_message(reader, self.protocol.envelope)
         except DecryptError:
             stats.count_undecryptable(source, asyncio.get_running_loop().time())
             self._warn_unreadable(source)
@@ -343,7 +345,7 @@ class Gossip:
             answer = self.protocol.on_request(request, asyncio.get_running_loop().time())
             self._flush()
         if answer is not None:
-            stats.stream_bytes_out += await write_message(writer, answer, self._keyring)
+            stats.stream_bytes_out += await write_message(writer, answer, self.protocol.envelope)
 
     def _warn_unreadable(self, source: str) -> None:
         now = asyncio.get_running_loop().time()

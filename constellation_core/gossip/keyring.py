@@ -57,10 +57,14 @@ class Keyring:
         """A short name of the primary key that tells nothing about it."""
         return hashlib.blake2b(self._keys[0], digest_size=4, person=b"constellation-id").hexdigest()
 
-    def encrypt(self, plaintext: bytes, associated: bytes = b"") -> bytes:
-        """Encrypt with the primary key, version 1."""
+    def encrypt(self, plaintext: bytes, associated: bytes = b"", *, version: int = 1) -> bytes:
+        """Encrypt with the primary key, in version 1, or 0 for memberlist's protocol 1."""
         nonce = self._random(NONCE)
-        return b"\x01" + nonce + self._ciphers[0].encrypt(nonce, plaintext, associated or None)
+        if version == 0:
+            length = 16 - len(plaintext) % 16
+            plaintext += bytes((length,)) * length
+        ciphertext = self._ciphers[0].encrypt(nonce, plaintext, associated or None)
+        return bytes((version,)) + nonce + ciphertext
 
     def decrypt(self, message: bytes, associated: bytes = b"") -> bytes:
         """The plaintext of ``message``.

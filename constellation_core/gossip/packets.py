@@ -1,8 +1,4 @@
-"""What wraps messages on the wire: compound, CRC, compression and encryption.
-
-A datagram is, from the outside: ``[encrypted] [CRC] [compressed] compound or message``; a
-stream message is ``[10, length, encrypted] [compressed] message``. Labels (memberlist 0.3 and
-later) are refused: no label is configured here, and memberlist demands equality.
+"""What wraps messages inside the encryption: compound, CRC and compression.
 
 Everything that comes in is bounded: depth of nesting, number of parts, size when decompressed.
 """
@@ -14,7 +10,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from constellation_core.gossip import lzw
-from constellation_core.gossip.keyring import OVERHEAD, DecryptError, Keyring
 from constellation_core.gossip.messages import (
     DecodeError,
     MessageType,
@@ -72,27 +67,13 @@ def add_crc(message: bytes) -> bytes:
     return bytes((MessageType.HAS_CRC,)) + struct.pack(">I", zlib.crc32(message)) + message
 
 
-def seal_datagram(message: bytes, keyring: Keyring | None) -> bytes:
-    """The datagram for ``message``."""
-    return keyring.encrypt(message) if keyring is not None else message
-
-
-def open_datagram(datagram: bytes, keyring: Keyring | None) -> Iterator[bytes]:
-    """The plain messages in a datagram; broken parts of a compound one are left out.
+def unwrap(message: bytes) -> Iterator[bytes]:
+    """The plain messages in a compound or compressed one; broken parts are left out.
 
     Raises:
-        DecryptError: when there is a keyring and no key of it fits.
-        DecodeError: when the datagram as a whole is broken.
+        DecodeError: when the message as a whole is broken.
     """
-    if len(datagram) > MAX_DATAGRAM:
-        raise DecodeError("a datagram that is too long")
-    if keyring is not None:
-        datagram = keyring.decrypt(datagram)
-    if datagram and datagram[0] == MessageType.HAS_CRC:
-        if len(datagram) < 5 or zlib.crc32(datagram[5:]) != int.from_bytes(datagram[1:5], "big"):
-            raise DecodeError("the checksum is wrong")
-        datagram = datagram[5:]
-    return _Unwrapper().parts(datagram, 0)
+    return _Unwrapper().parts(message, 0)
 
 
 class _Unwrapper:
@@ -135,39 +116,3 @@ def _split(message: bytes) -> list[bytes]:
         parts.append(message[position : position + length])
         position += length
     return parts
-
-
-STREAM_HEADER = 5
-"""Bytes before the ciphertext of an encrypted stream message: type and length."""
-
-
-def seal_stream(message: bytes, keyring: Keyring | None) -> bytes:
-    """The bytes of a stream that carry ``message``."""
-    if keyring is None:
-        return message
-    header = bytes((MessageType.ENCRYPT,)) + struct.pack(">I", len(message) + OVERHEAD)
-    return header + keyring.encrypt(message, header)
-
-
-def encrypted_length(header: bytes) -> int:
-    """How many bytes follow the header of an encrypted stream message.
-
-    Raises:
-        DecryptError: when the stream is not encrypted.
-        DecodeError: when the length is beyond the limit.
-    """
-    if header[0] != MessageType.ENCRYPT:
-        raise DecryptError("a stream that is not encrypted")
-    length = int.from_bytes(header[1:STREAM_HEADER], "big")
-    if not OVERHEAD <= length <= MAX_STREAM:
-        raise DecodeError(f"a stream message of {length} bytes")
-    return length
-
-
-def open_stream(header: bytes, ciphertext: bytes, keyring: Keyring) -> bytes:
-    """The message of an encrypted stream.
-
-    Raises:
-        DecryptError: when no key fits.
-    """
-    return keyring.decrypt(ciphertext, header)

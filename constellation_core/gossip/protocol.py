@@ -23,7 +23,8 @@ from constellation_core.gossip.actions import (
 from constellation_core.gossip.awareness import Awareness
 from constellation_core.gossip.broadcasts import BroadcastQueue, retransmit_limit
 from constellation_core.gossip.config import GossipConfig
-from constellation_core.gossip.keyring import OVERHEAD, DecryptError, Keyring
+from constellation_core.gossip.envelope import Envelope
+from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member, MemberEvent, unpack_ip
 from constellation_core.gossip.messages import (
     Ack,
@@ -40,7 +41,7 @@ from constellation_core.gossip.messages import (
     decode,
     encode,
 )
-from constellation_core.gossip.packets import compound, open_datagram, seal_datagram
+from constellation_core.gossip.packets import compound
 from constellation_core.gossip.prober import Prober
 from constellation_core.gossip.stats import Stats
 from constellation_core.gossip.streams import StreamMessage
@@ -82,7 +83,7 @@ class Protocol:
     ) -> None:
         self._config = config
         self._rng = rng
-        self._keyring = keyring
+        self.envelope = Envelope.of(config, keyring)
         self._delegate: Delegate = delegate or NoDelegate()
         self._actions: list[Action] = []
         self._waiting: dict[int, OnReply] = {}
@@ -140,7 +141,7 @@ class Protocol:
         self.stats.datagrams_in += 1
         self.stats.bytes_in += len(data)
         try:
-            for part in open_datagram(data, self._keyring):
+            for part in self.envelope.open_datagram(data):
                 try:
                     self._on_message(decode(part), source)
                 except DecodeError:
@@ -303,8 +304,7 @@ class Protocol:
             self._send_parts(member.address, parts)
 
     def _room(self) -> int:
-        overhead = OVERHEAD if self._keyring is not None else 0
-        return self._config.datagram_size - overhead - _COMPOUND_HEADER
+        return self._config.datagram_size - self.envelope.overhead - _COMPOUND_HEADER
 
     def _piggyback(self, room: int) -> list[bytes]:
         limit = retransmit_limit(
@@ -321,7 +321,7 @@ class Protocol:
         if not self._started:
             return
         for message in compound(parts):
-            data = seal_datagram(message, self._keyring)
+            data = self.envelope.seal_datagram(message)
             self.stats.datagrams_out += 1
             self.stats.bytes_out += len(data)
             self._actions.append(SendDatagram(address, data))

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from constellation_core.gossip.keyring import Keyring
-from constellation_core.gossip.messages import DecodeError
-from constellation_core.gossip.packets import (
-    STREAM_HEADER,
-    encrypted_length,
-    open_stream,
-    seal_stream,
-)
+from constellation_core.gossip.envelope import STREAM_HEADER, Envelope
+from constellation_core.gossip.messages import DecodeError, MessageType
 from constellation_core.gossip.streams import (
     IncompleteError,
     StreamBuffer,
@@ -26,17 +20,21 @@ _OFF_LOOP_ABOVE = 65_536
 
 
 async def write_message(
-    writer: asyncio.StreamWriter, message: StreamMessage, keyring: Keyring | None
+    writer: asyncio.StreamWriter, message: StreamMessage, envelope: Envelope
 ) -> int:
-    """Send one message; returns how many bytes that took."""
-    data = seal_stream(encode_stream(message), keyring)
+    """Send the one message of this direction; returns how many bytes that took."""
+    plain = encode_stream(message)
+    if len(plain) > _OFF_LOOP_ABOVE:
+        data = envelope.header + await asyncio.to_thread(envelope.seal_stream, plain)
+    else:
+        data = envelope.header + envelope.seal_stream(plain)
     writer.write(data)
     await writer.drain()
     return len(data)
 
 
 async def read_message(
-    reader: asyncio.StreamReader, keyring: Keyring | None
+    reader: asyncio.StreamReader, envelope: Envelope
 ) -> tuple[StreamMessage, int]:
     """Receive one message; returns it with the number of bytes that it took.
 
@@ -45,19 +43,32 @@ async def read_message(
         DecodeError: when it is not a message, or too long.
         asyncio.IncompleteReadError: when the stream ends before the message does.
     """
-    if keyring is None:
-        return await _read_plain(reader)
+    label = envelope.header
+    if label and await _read_label(reader) != label:
+        raise DecodeError("another cluster's label, or none")
+    if envelope.keyring is None:
+        message, size = await _read_plain(reader)
+        return message, len(label) + size
     header = await reader.readexactly(STREAM_HEADER)
-    length = encrypted_length(header)
+    if header[0] == MessageType.HAS_LABEL:
+        raise DecodeError("a label, and this cluster has none")
+    length = envelope.encrypted_length(header)
     ciphertext = await _read_exactly(reader, length)
-    size = STREAM_HEADER + length
+    size = len(label) + STREAM_HEADER + length
     if length > _OFF_LOOP_ABOVE:
-        return await asyncio.to_thread(_open, header, ciphertext, keyring), size
-    return _open(header, ciphertext, keyring), size
+        return await asyncio.to_thread(_open, header, ciphertext, envelope), size
+    return _open(header, ciphertext, envelope), size
 
 
-def _open(header: bytes, ciphertext: bytes, keyring: Keyring) -> StreamMessage:
-    return _decode(open_stream(header, ciphertext, keyring))
+def _open(header: bytes, ciphertext: bytes, envelope: Envelope) -> StreamMessage:
+    return _decode(envelope.open_stream(header, ciphertext))
+
+
+async def _read_label(reader: asyncio.StreamReader) -> bytes:
+    start = await reader.readexactly(2)
+    if start[0] != MessageType.HAS_LABEL:
+        return b""
+    return start + await reader.readexactly(start[1])
 
 
 async def _read_exactly(reader: asyncio.StreamReader, length: int) -> bytes:

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING
 
 from constellation_core.gossip.actions import Delegate, Exchange, ExchangeFailed, SendDatagram
 from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.envelope import STREAM_HEADER
 from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member
-from constellation_core.gossip.packets import (
-    STREAM_HEADER,
-    encrypted_length,
-    open_stream,
-    seal_stream,
-)
 from constellation_core.gossip.protocol import Protocol
 from constellation_core.gossip.streams import StreamMessage, decode_stream, encode_stream
 from constellation_core.model.node import NodeState
@@ -53,7 +48,6 @@ class SimulatedNode:
         self.address = address
         self.delegate = delegate
         self.running = False
-        self._keyring = keyring
         self._network = network
         self._paused = False
         self._inbox: list[Callable[[], None]] = []
@@ -211,7 +205,7 @@ class SimulatedNode:
 
     def seal(self, message: StreamMessage) -> bytes:
         """The bytes of a stream message."""
-        data = seal_stream(encode_stream(message), self._keyring)
+        data = self.protocol.envelope.seal_stream(encode_stream(message))
         self.protocol.stats.stream_bytes_out += len(data)
         return data
 
@@ -220,9 +214,10 @@ class SimulatedNode:
         stats = self.protocol.stats
         stats.stream_bytes_in += len(data)
         try:
-            if self._keyring is not None:
-                encrypted_length(data[:STREAM_HEADER])
-                data = open_stream(data[:STREAM_HEADER], data[STREAM_HEADER:], self._keyring)
+            envelope = self.protocol.envelope
+            if envelope.keyring is not None:
+                envelope.encrypted_length(data[:STREAM_HEADER])
+                data = envelope.open_stream(data[:STREAM_HEADER], data[STREAM_HEADER:])
             return decode_stream(data)
         except DecryptError:
             stats.count_undecryptable("a stream", self._network.now)

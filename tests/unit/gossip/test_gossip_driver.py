@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from constellation_core.gossip import Gossip, GossipBindError, GossipConfig, Keyring, NoDelegate
+from constellation_core.gossip.envelope import Envelope
 from constellation_core.gossip.messages import Nack, encode
-from constellation_core.gossip.packets import seal_stream
 from constellation_core.model.node import NodeState
 
 KEY = Keyring([b"k" * 32])
@@ -116,9 +116,9 @@ async def test_a_port_in_use_is_named() -> None:
         os.urandom(5_000),
         b"\x0a" + struct.pack(">I", 2**32 - 1),
         b"\x0a" + struct.pack(">I", 4_000) + bytes(100),
-        seal_stream(b"\xff" * 100, KEY),
-        seal_stream(b"\x06\x83\xa5Nodes\xce\xff\xff\xff\xff", KEY),
-        seal_stream(encode(Nack(1)), KEY),
+        Envelope(KEY).seal_stream(b"\xff" * 100),
+        Envelope(KEY).seal_stream(b"\x06\x83\xa5Nodes\xce\xff\xff\xff\xff"),
+        Envelope(KEY).seal_stream(encode(Nack(1))),
     ],
 )
 async def test_garbage_on_the_ports_changes_nothing(data: bytes) -> None:

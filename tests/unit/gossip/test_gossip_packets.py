@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from constellation_core.gossip.envelope import Envelope
 from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.messages import (
     DecodeError,
@@ -27,8 +28,6 @@ from constellation_core.gossip.packets import (
     compound,
     compress,
     decompress,
-    open_datagram,
-    seal_datagram,
 )
 
 RING = Keyring([b"k" * 32])
@@ -52,7 +51,9 @@ def test_a_datagram_survives_the_round_trip(
         packed = compress(packed)
     if crc:
         packed = add_crc(packed)
-    assert list(open_datagram(seal_datagram(packed, keyring), keyring)) == messages
+    assert (
+        list(Envelope(keyring).open_datagram(Envelope(keyring).seal_datagram(packed))) == messages
+    )
 
 
 @given(st.integers(0, 700))
@@ -60,12 +61,12 @@ def test_more_messages_than_one_count_holds_are_split(count: int) -> None:
     messages = [encode(Nack(number)) for number in range(count)]
     packed = compound(messages)
     assert len(packed) == -(-count // MAX_PARTS)
-    assert [part for each in packed for part in open_datagram(each, None)] == messages
+    assert [part for each in packed for part in Envelope().open_datagram(each)] == messages
 
 
 def read_all(datagram: bytes, keyring: Keyring | None = None) -> None:
     with contextlib.suppress(DecodeError, DecryptError):
-        for part in open_datagram(datagram, keyring):
+        for part in Envelope(keyring).open_datagram(datagram):
             with contextlib.suppress(DecodeError):
                 decode(part)
 
@@ -100,28 +101,27 @@ def test_a_wrong_checksum_is_noticed(body: bytes, position: int, change: int) ->
     message = bytearray(add_crc(body))
     message[1 + position % (len(message) - 1)] ^= change
     with pytest.raises(DecodeError, match="checksum"):
-        open_datagram(bytes(message), None)
+        Envelope().open_datagram(bytes(message))
 
 
 def test_parts_that_are_cut_off_are_skipped_and_the_others_kept() -> None:
     (packed,) = compound([MESSAGE, MESSAGE, MESSAGE])
-    assert list(open_datagram(packed[:-1], None)) == [MESSAGE, MESSAGE]
+    assert list(Envelope().open_datagram(packed[:-1])) == [MESSAGE, MESSAGE]
 
 
 def test_a_label_is_refused() -> None:
-    (part,) = open_datagram(b"\xf4\x05label" + MESSAGE, None)
-    with pytest.raises(DecodeError, match="type 244"):
-        decode(part)
+    with pytest.raises(DecodeError, match="label"):
+        Envelope().open_datagram(b"\xf4\x05label" + MESSAGE)
 
 
 def test_plain_datagrams_do_not_pass_a_keyring() -> None:
     with pytest.raises(DecryptError):
-        open_datagram(MESSAGE * 10, RING)
+        Envelope(RING).open_datagram(MESSAGE * 10)
 
 
 def test_a_datagram_that_no_socket_gives_is_refused() -> None:
     with pytest.raises(DecodeError, match="too long"):
-        open_datagram(bytes(MAX_DATAGRAM + 1), None)
+        Envelope().open_datagram(bytes(MAX_DATAGRAM + 1))
 
 
 @pytest.mark.parametrize("algorithm", [1, 255, -1, "x", None])
@@ -147,7 +147,7 @@ def wrapped(times: int, wrap: Callable[[bytes], bytes]) -> bytes:
 @pytest.mark.parametrize("wrap", [compress, lambda part: compound([part, b"x"])[0]])
 def test_deep_nesting_is_refused(times: int, wrap: Callable[[bytes], bytes]) -> None:
     with pytest.raises(DecodeError, match=r"too deeply|cut off|too long"):
-        list(open_datagram(wrapped(times, wrap), None))
+        list(Envelope().open_datagram(wrapped(times, wrap)))
 
 
 def nested_lists(length: int) -> bytes:
@@ -188,7 +188,7 @@ def test_hostile_datagrams_cost_little(name: str, keyring: Keyring | None) -> No
     datagram = HOSTILE[name]
     if len(datagram) > MAX_DATAGRAM - 29:
         datagram = datagram[: MAX_DATAGRAM - 29]
-    datagram = seal_datagram(datagram, keyring)
+    datagram = Envelope(keyring).seal_datagram(datagram)
     tracemalloc.start()
     try:
         started = time.process_time()
@@ -205,5 +205,5 @@ def test_what_a_datagram_decompresses_to_is_limited_over_all_its_parts() -> None
     datagram = compound([small_bomb] * 100)[0]
     parts: list[bytes] = []
     with pytest.raises(DecodeError, match="more than"):
-        parts.extend(open_datagram(datagram, None))
+        parts.extend(Envelope().open_datagram(datagram))
     assert sum(map(len, parts)) <= MAX_DATAGRAM

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from constellation_core.agent.journal import EventJournal
 from constellation_core.catalog import Catalog, Change, InstanceChanged, ServiceChanged, node_of
 from constellation_core.gossip import EventKind, MemberEvent
@@ -9,6 +11,8 @@ from constellation_core.model.instance import Instance
 from constellation_core.model.node import NodeState
 from constellation_core.plugins.delivery import EventDelivery
 from constellation_core.plugins.events import PluginEvent
+
+log = logging.getLogger("constellation.agent")
 
 
 class EventBridge:
@@ -47,6 +51,25 @@ class EventBridge:
                     "node-conflict",
                     node.name,
                     f"{where} claims the name of a node that lives elsewhere; refused",
+                )
+            case EventKind.ADDRESS_CONFLICT if event.previous is not None:
+                self._journal.add(
+                    "node-conflict",
+                    node.name,
+                    f"is said to be at {where}, where {event.previous.name} is; the one that "
+                    "answers there stays",
+                )
+            case EventKind.NAME_LOST:
+                log.error(
+                    "another node at %s is called %s too, and was there first: this node stays "
+                    "silent; give one of the two another [agent] name and restart it",
+                    where,
+                    node.name,
+                )
+                self._journal.add(
+                    "node-conflict",
+                    node.name,
+                    f"{where} had this node's name first; this node stays silent",
                 )
 
     def on_catalog(self, change: Change) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from constellation_core.gossip import Path
 from constellation_core.model.node import NodeState
 from constellation_core.plugins.discovery import explain
 from constellation_core.plugins.manager import PluginManager
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from constellation_core.agent.view import AgentView
 
 _TIMEOUT = 10.0
+_RECENT = 300.0
+"""Seconds for which a conflict counts as a present problem."""
 
 
 async def run_all(
@@ -65,6 +68,7 @@ def core_checks(view: AgentView) -> list[VerifyCheck]:
         VerifyCheck("agent.services", lambda: _services(view)),
         VerifyCheck("gossip.members", lambda: _members(view)),
         VerifyCheck("gossip.key", lambda: _key(view)),
+        VerifyCheck("gossip.name", lambda: _name(view)),
         VerifyCheck("gossip.paths", lambda: _paths(view)),
         VerifyCheck("catalog.replica", lambda: _catalog(view)),
     ]
@@ -128,14 +132,55 @@ async def _key(view: AgentView) -> VerifyResult:
 
 
 async def _paths(view: AgentView) -> VerifyResult:
-    blocked = sorted(view.gossip.protocol.stats.tcp_only)
-    if blocked:
+    protocol = view.gossip.protocol
+    port = view.gossip.local.address[1]
+    words = {
+        Path.UDP_BLOCKED: "answer over TCP but not over UDP",
+        Path.ONE_WAY: "are heard from, but nothing sent to them by UDP arrives",
+        Path.RELAYED: "are reached through other nodes only",
+    }
+    found: dict[Path, list[str]] = {}
+    for name, path in protocol.paths.bad(asyncio.get_running_loop().time()).items():
+        found.setdefault(path, []).append(name)
+    if found:
         return VerifyResult(
             "warn",
-            f"answer over TCP but not over UDP: {', '.join(blocked)}",
-            f"let UDP port {view.gossip.local.address[1]} pass in both directions",
+            "; ".join(f"{words[path]}: {', '.join(names)}" for path, names in found.items()),
+            f"let UDP and TCP port {port} pass in both directions",
+        )
+    masked = {
+        name: f"{name} (from {source[0]}:{source[1]})"
+        for name, source in sorted(protocol.seen_from.items())
+    }
+    if masked:
+        return VerifyResult(
+            "warn",
+            f"send from another address than they tell: {', '.join(masked.values())}",
+            "something translates addresses on the way; set [gossip] advertise on these nodes",
         )
     return VerifyResult("ok", "UDP and TCP reach all nodes that were probed")
+
+
+async def _name(view: AgentView) -> VerifyResult:
+    protocol = view.gossip.protocol
+    lost = protocol.given_way_to
+    if lost is not None:
+        return VerifyResult(
+            "fail",
+            f"another node at {lost.address[0]}:{lost.address[1]} is called {lost.name} too and "
+            "was there first; this node stays silent",
+            "give one of the two another [agent] name and restart it",
+        )
+    conflict = protocol.table.conflicts.last
+    if conflict is not None and asyncio.get_running_loop().time() - conflict.at < _RECENT:
+        claimed, held = conflict.claimed_from, conflict.held_from
+        words = (
+            f"{claimed[0]}:{claimed[1]} claims the name {conflict.name} of {held[0]}:{held[1]}"
+            if conflict.what == "name"
+            else f"{conflict.name} and {conflict.holder} are both at {held[0]}:{held[1]}"
+        )
+        return VerifyResult("warn", words, "give every node a name and an address of its own")
+    return VerifyResult("ok", f"nobody else claims {view.gossip.local.name}")
 
 
 async def _catalog(view: AgentView) -> VerifyResult:

@@ -17,7 +17,7 @@ from constellation_core.agent.services_file import ServicesFile
 from constellation_core.api.errors import RefusedError
 from constellation_core.catalog import Catalog
 from constellation_core.config import ClusterKey, Loaded
-from constellation_core.gossip import Gossip, Member
+from constellation_core.gossip import Address, Gossip, Member, Path, Tally
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
 from constellation_core.plugins.listing import list_plugins
@@ -192,9 +192,9 @@ class AgentView:
     def _gossip(self) -> dict[str, Any]:
         protocol = self.gossip.protocol
         stats = protocol.stats
-        host, port = self.gossip.local.address
+        lost = protocol.given_way_to
         return {
-            "address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "address": _address(self.gossip.local.address),
             "incarnation": self.gossip.local.incarnation,
             "health_score": protocol.awareness.score,
             "queued": protocol.queued,
@@ -202,11 +202,19 @@ class AgentView:
             "datagrams_out": stats.datagrams_out,
             "bytes_in": stats.bytes_in + stats.stream_bytes_in,
             "bytes_out": stats.bytes_out + stats.stream_bytes_out,
-            "messages_in": dict(stats.messages_in),
+            "messages": {
+                "datagrams_in": _tally(stats.parts_in),
+                "datagrams_out": _tally(stats.parts_out),
+                "streams_in": _tally(stats.streams_in),
+                "streams_out": _tally(stats.streams_out),
+            },
             "malformed": stats.malformed,
             "incompatible": stats.incompatible,
-            "last_incompatible": protocol.last_incompatible,
+            "last_incompatible": stats.last_incompatible,
             "stalls": stats.stalls,
+            "lag": round(stats.lag, 4),
+            "name_lost_to": _address(lost.address) if lost is not None else None,
+            "last_conflict": self._last_conflict(),
             "wrong_keys": self.wrong_keys(),
             "seeds": {
                 seed: "joined" if result.joined else result.reason
@@ -214,10 +222,26 @@ class AgentView:
             },
         }
 
+    def _last_conflict(self) -> dict[str, Any] | None:
+        conflict = self.gossip.protocol.table.conflicts.last
+        if conflict is None:
+            return None
+        return {
+            "what": conflict.what,
+            "name": conflict.name,
+            "claimed_from": _address(conflict.claimed_from),
+            "holder": conflict.holder,
+            "held_from": _address(conflict.held_from),
+            "seconds_ago": round(asyncio.get_running_loop().time() - conflict.at, 1),
+        }
+
     def _member(self, member: Member, now: float) -> dict[str, Any]:
         stats = self.gossip.protocol.stats
         tags = member.tags
         round_trip = stats.round_trips.get(member.name)
+        protocol = self.gossip.protocol
+        path = protocol.paths.to(member.name, now)
+        seen_from = protocol.seen_from.get(member.name)
         return {
             "name": member.name,
             "address": member.address[0],
@@ -229,7 +253,9 @@ class AgentView:
             "version": tags.get("version", ""),
             "api": tags.get("api", ""),
             "round_trip": round(round_trip, 6) if round_trip is not None else None,
-            "udp_blocked": member.name in stats.tcp_only,
+            "path": path.value,
+            "udp_blocked": path is Path.UDP_BLOCKED,
+            "seen_from": _address(seen_from) if seen_from is not None else None,
             "local": member.name == self.gossip.local.name,
             "instances": sum(each.node == member.name for each in self.catalog.instances()),
         }
@@ -246,6 +272,18 @@ class AgentView:
             "version": definition.version if definition is not None else "",
             "refused": self.workloads.refused.get(name, ""),
         }
+
+
+def _address(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _tally(tally: Tally) -> dict[str, dict[str, int]]:
+    return {
+        kind: {"messages": messages, "bytes": size}
+        for kind, (messages, size) in tally.by_kind().items()
+    }
 
 
 def _instance(instance: Instance) -> dict[str, Any]:

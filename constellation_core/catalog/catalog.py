@@ -22,12 +22,18 @@ from constellation_core.catalog.messages import (
     encode,
 )
 from constellation_core.catalog.owners import OwnerState, Update
-from constellation_core.catalog.replica import EPOCH_TAG, CatalogStats, Replica
+from constellation_core.catalog.replica import CatalogStats, Replica
 from constellation_core.catalog.rows import INSTANCE, SERVICE, Row, instance_row, service_row
 from constellation_core.catalog.sync import AntiEntropy
 from constellation_core.catalog.view import Change
 from constellation_core.gossip.broadcasts import BroadcastQueue, retransmit_limit
-from constellation_core.gossip.member import EventKind, Member, MemberEvent
+from constellation_core.gossip.member import (
+    CONFLICTS,
+    EPOCH_TAG,
+    EventKind,
+    Member,
+    MemberEvent,
+)
 from constellation_core.gossip.protocol import Protocol
 from constellation_core.model.instance import Instance
 from constellation_core.model.node import Node
@@ -200,7 +206,7 @@ class Catalog:
         """A member changed: what it owns is worth more or less now."""
         if event.kind is EventKind.JOINED and self._sync is not None:
             self._sync.pull_soon(event.member.name)
-        if event.kind is not EventKind.CONFLICT:
+        if event.kind not in CONFLICTS:
             self._replica.judge(event.member.name)
         self._on_event(event)
 

@@ -11,16 +11,13 @@ from constellation_core.catalog.messages import Digest
 from constellation_core.catalog.owners import OwnerState, Update
 from constellation_core.catalog.rows import INSTANCE, SERVICE, Row
 from constellation_core.catalog.view import View, effective
-from constellation_core.gossip.member import Member, decode_tags
+from constellation_core.gossip.member import EPOCH_TAG, Member, decode_tags
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
 from constellation_core.model.node import NodeState
 from constellation_core.model.published import PublishedService
 
 log = logging.getLogger("constellation.catalog")
-
-EPOCH_TAG = "epoch"
-"""Metadata of a node: the epoch of its rows, in hexadecimal. Older rows are not believed."""
 
 
 @dataclass(slots=True)

@@ -21,9 +21,9 @@ from constellation_core.catalog.messages import (
     fingerprint,
 )
 from constellation_core.catalog.owners import Update
-from constellation_core.catalog.replica import EPOCH_TAG, CatalogStats, Replica, Taken
+from constellation_core.catalog.replica import CatalogStats, Replica, Taken
 from constellation_core.gossip.actions import ExchangeFailed
-from constellation_core.gossip.member import Member, decode_tags
+from constellation_core.gossip.member import EPOCH_TAG, Member, decode_tags
 from constellation_core.gossip.messages import UserMessage
 from constellation_core.gossip.protocol import Protocol
 from constellation_core.gossip.streams import StreamMessage

@@ -25,8 +25,9 @@ from constellation_core.gossip.member import (
     decode_tags,
     encode_tags,
 )
+from constellation_core.gossip.paths import Path
 from constellation_core.gossip.protocol import Protocol
-from constellation_core.gossip.stats import Stats
+from constellation_core.gossip.stats import Stats, Tally
 
 __all__ = [
     "Address",
@@ -41,8 +42,10 @@ __all__ = [
     "Member",
     "MemberEvent",
     "NoDelegate",
+    "Path",
     "Protocol",
     "Stats",
+    "Tally",
     "decode_tags",
     "encode_tags",
 ]

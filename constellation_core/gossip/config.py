@@ -34,6 +34,8 @@ class GossipConfig:
         forget_dead: how long dead members stay listed and are tried again.
         forget_left: how long members that left stay listed.
         reclaim_dead: how long a member must be dead before its name may come from elsewhere.
+        name_retry: a node that gave its name up to an elder one tries again after so long.
+        most_members: how many members are kept, online or not; further names are refused.
         rejoin_interval: a dead or remembered member is tried every so often.
         exchange_timeout: limit for one exchange over TCP.
         datagram_size: largest datagram that is sent.
@@ -62,6 +64,8 @@ class GossipConfig:
     forget_dead: float = 86_400.0
     forget_left: float = 3_600.0
     reclaim_dead: float = 0.0
+    name_retry: float = 60.0
+    most_members: int = 10_000
     rejoin_interval: float = 10.0
     exchange_timeout: float = 10.0
     datagram_size: int = 1400

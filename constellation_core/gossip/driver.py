@@ -300,11 +300,10 @@ class Gossip:
         stats = self.protocol.stats
         reader, writer = await asyncio.open_connection(*action.address)
         try:
-            stats.stream_bytes_out += await write_message(
-                writer, action.request, self.protocol.envelope
-            )
+            size = await write_message(writer, action.request, self.protocol.envelope)
+            stats.streams_out.add(action.request.TYPE, size)
             reply, size = await read_message(reader, self.protocol.envelope)
-            stats.stream_bytes_in += size
+            stats.streams_in.add(reply.TYPE, size)
             return reply
         finally:
             writer.close()
@@ -341,11 +340,12 @@ class Gossip:
             stats.malformed += 1
             answer = ErrorReply(str(error))
         else:
-            stats.stream_bytes_in += size
+            stats.streams_in.add(request.TYPE, size)
             answer = self.protocol.on_request(request, asyncio.get_running_loop().time())
             self._flush()
         if answer is not None:
-            stats.stream_bytes_out += await write_message(writer, answer, self.protocol.envelope)
+            size = await write_message(writer, answer, self.protocol.envelope)
+            stats.streams_out.add(answer.TYPE, size)
 
     def _warn_unreadable(self, source: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -16,6 +16,10 @@ from constellation_core.model.node import NodeState
 Address = tuple[str, int]
 """IP literal and port."""
 
+EPOCH_TAG = "epoch"
+"""Metadata of a node: when its life began, in hexadecimal seconds; greater than in all earlier
+lives. Tells the elder of two nodes with one name, and which life rows in a catalog belong to."""
+
 _WIRE_STATES = (NodeState.ALIVE, NodeState.SUSPECT, NodeState.DEAD, NodeState.LEFT)
 _TAGS = 0xFF
 
@@ -86,6 +90,14 @@ class EventKind(StrEnum):
     LEFT = "left"
     CONFLICT = "conflict"
     """Another node claims its name from another address; the claim is refused."""
+    ADDRESS_CONFLICT = "address-conflict"
+    """A second name is said to be at the address of a node that is online."""
+    NAME_LOST = "name-lost"
+    """An elder node has this node's name; this one has fallen silent."""
+
+
+CONFLICTS = frozenset({EventKind.CONFLICT, EventKind.ADDRESS_CONFLICT, EventKind.NAME_LOST})
+"""Events that change nothing about the member that they name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +106,9 @@ class MemberEvent:
 
     Attributes:
         kind: what happened.
-        member: as it is now; at a conflict, the refused claim.
-        previous: as it was before, where it was known.
+        member: as it is now; at a conflict, the claim.
+        previous: as it was before, where it was known; at a conflict, who holds the name or the
+            address.
     """
 
     kind: EventKind

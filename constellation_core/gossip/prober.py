@@ -21,6 +21,7 @@ from constellation_core.gossip.messages import (
     Suspect,
     UserMessage,
 )
+from constellation_core.gossip.paths import Paths
 from constellation_core.gossip.stats import Stats
 from constellation_core.gossip.table import MemberTable
 from constellation_core.gossip.timers import Timer, Timers
@@ -28,6 +29,7 @@ from constellation_core.model.node import NodeState
 
 _TCP_PING_PROTOCOL = 3
 _NACK_PROTOCOL = 4
+_MOST_RELAYS = 1024
 
 
 class ProberOutput(Protocol):
@@ -76,6 +78,7 @@ class Prober:
         self._awareness = awareness
         self._stats = stats
         self._output = output
+        self.paths = Paths()
         self._seq = 0
         self._probes: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
@@ -108,6 +111,12 @@ class Prober:
         for seq in list(self._probes):
             self._finish(seq)
 
+    def postpone(self, seconds: float) -> None:
+        """Give the probes under way more time: this process was not there to hear answers."""
+        for probe in self._probes.values():
+            probe.deadline = self._timers.postpone(probe.deadline, seconds)
+            probe.timers = [self._timers.postpone(timer, seconds) for timer in probe.timers]
+
     def on_ping(self, ping: Ping, source: Address) -> None:
         """Answer, unless somebody else was meant."""
         if ping.node in ("", self._config.name):
@@ -115,6 +124,8 @@ class Prober:
 
     def on_indirect_ping(self, request: IndirectPing, target: Address, source: Address) -> None:
         """Ping on behalf of ``source`` and pass the answer on."""
+        if len(self._relays) >= _MOST_RELAYS:
+            return
         seq = self._next_seq()
 
         def give_up() -> None:
@@ -126,7 +137,7 @@ class Prober:
         self._relays[seq] = _Relay(request.seq, source, timer)
         self._output.send(target, self._ping(seq, None, request.node))
 
-    def on_ack(self, ack: Ack) -> None:
+    def on_ack(self, ack: Ack, source: Address) -> None:
         """An answer to a probe of ours, or to one that we relay."""
         relay = self._relays.pop(ack.seq, None)
         if relay is not None:
@@ -136,9 +147,11 @@ class Prober:
         probe = self._finish(ack.seq)
         if probe is None:
             return
-        if not probe.relayed:
+        if not probe.relayed or source == probe.target.address:
             self._stats.round_trips[probe.target.name] = self._timers.now - probe.sent
-            self._stats.tcp_only.pop(probe.target.name, None)
+            self.paths.answered_directly(probe.target.name)
+        else:
+            self.paths.answered_otherwise(probe.target.name)
         self._awareness.add(-1)
 
     def on_nack(self, nack: Nack) -> None:
@@ -151,6 +164,7 @@ class Prober:
         probe = self._probes[seq]
         probe.relayed = True
         target = probe.target
+        self.paths.unanswered(target.name, target.address)
         relays = self._table.choose(
             self._config.indirect_checks,
             lambda m: m.state is NodeState.ALIVE and m.name != target.name,
@@ -174,13 +188,14 @@ class Prober:
             )
         if target.versions[1] >= _TCP_PING_PROTOCOL:
             self._output.ping_stream(
-                target, self._ping(seq, target), lambda: self._answered_by_stream(seq)
+                target, self._ping(seq, target), lambda: self._answered_by_stream(seq, target)
             )
 
-    def _answered_by_stream(self, seq: int) -> None:
-        probe = self._finish(seq)
-        if probe is not None:
-            self._stats.tcp_only[probe.target.name] = self._timers.now
+    def _answered_by_stream(self, seq: int, target: Member) -> None:
+        # Relays are often faster; that TCP works too is worth knowing all the same.
+        self.paths.answered_by_stream(target.name, self._timers.now)
+        if self._finish(seq) is not None:
+            self.paths.answered_otherwise(target.name)
             self._awareness.add(-1)
 
     def _fail(self, seq: int) -> None:

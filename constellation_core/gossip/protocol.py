@@ -23,14 +23,22 @@ from constellation_core.gossip.actions import (
 from constellation_core.gossip.awareness import Awareness
 from constellation_core.gossip.broadcasts import BroadcastQueue, retransmit_limit
 from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.conflicts import NameGuard
 from constellation_core.gossip.envelope import Envelope
 from constellation_core.gossip.keyring import DecryptError, Keyring
-from constellation_core.gossip.member import Address, Member, MemberEvent, unpack_ip
+from constellation_core.gossip.member import (
+    Address,
+    EventKind,
+    Member,
+    MemberEvent,
+    unpack_ip,
+)
 from constellation_core.gossip.messages import (
     Ack,
     Alive,
     Dead,
     DecodeError,
+    ErrorReply,
     IndirectPing,
     Nack,
     Ping,
@@ -42,6 +50,7 @@ from constellation_core.gossip.messages import (
     encode,
 )
 from constellation_core.gossip.packets import compound
+from constellation_core.gossip.paths import Paths
 from constellation_core.gossip.prober import Prober
 from constellation_core.gossip.stats import Stats
 from constellation_core.gossip.streams import StreamMessage
@@ -52,6 +61,8 @@ from constellation_core.model.node import NodeState
 _COMPOUND_HEADER = 2
 _PART_OVERHEAD = 2
 _PUSH_PULL_SCALE_ABOVE = 32
+_NOTABLE_LAG = 0.1
+"""Share of the probe timeout by which a timer may be late without the probes being given more."""
 _FIRST_PUSH_PULL = 1.0
 """Seconds. A newcomer knows few members, so its news is sent on few times; until that has
 evened out it exchanges whole views more often: after 1, 2, 4, ... seconds."""
@@ -93,12 +104,15 @@ class Protocol:
         self.awareness = Awareness()
         self.timers = Timers(now)
         self.table = MemberTable(config, local, self.timers, rng, self.awareness, self)
-        self.table.incompatible = self._count_incompatible
+        self.table.incompatible = self.stats.count_incompatible
+        self._guard = NameGuard(self.timers, config.name_retry, self)
         self._prober = Prober(config, self.table, self.timers, self.awareness, self.stats, self)
         self._remembered: set[Address] = set()
         self._started = False
         self._push_pull_after = config.push_pull_interval
-        self.last_incompatible = ""
+        self._asking: set[int] = set()
+        self.seen_from: dict[str, Address] = {}
+        """Members whose datagrams come from another address than they tell, and from which."""
 
     # --- for the driver ----------------------------------------------------------------------
 
@@ -107,7 +121,7 @@ class Protocol:
         self.timers.now = now
         self._started = True
         config = self._config
-        self.every(config.probe_interval, self._prober.probe_next)
+        self.every(config.probe_interval, self._probe)
         self.every(config.gossip_interval, self._gossip)
         self.every(config.rejoin_interval, self._rejoin)
         self._push_pull_after = min(_FIRST_PUSH_PULL, config.push_pull_interval)
@@ -126,8 +140,8 @@ class Protocol:
         """Let the time be ``now`` and do what is due."""
         due = self.timers.next_deadline()
         self.timers.now = now
-        if due is not None and now - due > self._config.stall:
-            self._woke_after(now - due)
+        if due is not None:
+            self._was_late(now - due)
         self.timers.run_due()
 
     def take_actions(self) -> list[Action]:
@@ -142,6 +156,7 @@ class Protocol:
         self.stats.bytes_in += len(data)
         try:
             for part in self.envelope.open_datagram(data):
+                self.stats.parts_in.add(part[0], len(part))
                 try:
                     self._on_message(decode(part), source)
                 except DecodeError:
@@ -150,11 +165,19 @@ class Protocol:
             self.stats.count_undecryptable(source[0], now)
         except DecodeError:
             self.stats.malformed += 1
+        else:
+            self.paths.heard(source, self.timers.now)
 
     def on_request(self, request: StreamMessage, now: float) -> StreamMessage | None:
         """A message came on a stream; returns the answer, if there is one."""
         self.timers.now = max(now, self.timers.now)
-        self.stats.messages_in[type(request).__name__] += 1
+        if isinstance(request, Ping) and request.seq in self._asking:
+            # This node asked itself: the other address is another one of its own.
+            self._asking.discard(request.seq)
+            return None
+        elder = self._guard.given_way_to
+        if elder is not None:
+            return ErrorReply(f"this node gave its name up to {elder.address[0]}, see its log")
         if isinstance(request, PushPull):
             # The answer is our view from before the merge, as memberlist gives it.
             answer = self._view(join=False)
@@ -222,6 +245,27 @@ class Protocol:
         self.timers.now = now
         self.table.leave()
 
+    def move(self, host: str, now: float) -> None:
+        """Let others reach this node at another address, while it knows nobody else.
+
+        Raises:
+            ValueError: when somebody else is known: they would take it for another node.
+        """
+        if len(self.table.all()) > 1:
+            raise ValueError("the address cannot change once other members are known")
+        self.timers.now = now
+        self.table.move((host, self.table.local.address[1]))
+
+    @property
+    def paths(self) -> Paths:
+        """How members are reached that are not reached directly."""
+        return self._prober.paths
+
+    @property
+    def given_way_to(self) -> Member | None:
+        """The elder node of this one's name; while there is one, this node is silent."""
+        return self._guard.given_way_to
+
     @property
     def goodbye_sent(self) -> bool:
         """Whether nothing about this node waits to be gossiped any more."""
@@ -242,7 +286,8 @@ class Protocol:
         """Pass an event of the membership on."""
         if not event.member.online:
             self.stats.round_trips.pop(event.member.name, None)
-            self.stats.tcp_only.pop(event.member.name, None)
+            self.paths.forget(event.member.name)
+            self.seen_from.pop(event.member.name, None)
         self._delegate.on_event(event)
 
     def send(self, address: Address, *messages: Plain | UserMessage) -> None:
@@ -261,12 +306,49 @@ class Protocol:
         timeout = self.awareness.scale(self._config.probe_interval) - self._config.probe_timeout
         self._exchange(member.address, ping, on_reply, max(timeout, self._config.probe_timeout))
 
+    # --- this node's own name ----------------------------------------------------------------
+
+    def name_claimed(self, claim: Member) -> None:
+        """Another address goes by the name of this node."""
+        self._guard.claimed(claim, self.table.local)
+
+    def ask_for_name(self, claim: Member, answered: Callable[[], None]) -> None:
+        """Ask at the claim's address whether somebody there goes by this node's name."""
+        seq = self._rng.getrandbits(32)
+        self._asking.add(seq)
+
+        def on_reply(reply: StreamMessage | ExchangeFailed) -> None:
+            asked_another = seq in self._asking
+            self._asking.discard(seq)
+            if isinstance(reply, Ack) and reply.seq == seq and asked_another:
+                answered()
+
+        self._exchange(claim.address, Ping(seq, claim.name), on_reply)
+
+    def give_way(self, claim: Member) -> None:
+        """Fall silent: an elder node has this node's name."""
+        self._prober.abandon()
+        self.table.postpone_suspicions(self._config.name_retry)
+        self._delegate.on_event(MemberEvent(EventKind.NAME_LOST, claim, self.table.local))
+
+    def speak_up(self) -> None:
+        """Take part again, and see whether the elder node is still there."""
+        self.table.refute(0)
+        for member in self.table.choose(1, lambda m: m.online):
+            self.sync(member.address, lambda _: None, join=True)
+
     # --- inside ------------------------------------------------------------------------------
 
+    def _probe(self) -> None:
+        if self._guard.given_way_to is None:
+            self._prober.probe_next()
+
     def _on_message(self, message: Plain | UserMessage, source: Address) -> None:
-        self.stats.messages_in[type(message).__name__] += 1
+        if self._guard.given_way_to is not None:
+            return
         match message:
             case Ping():
+                self._note_source(message, source)
                 self._prober.on_ping(message, source)
             case IndirectPing():
                 try:
@@ -275,7 +357,7 @@ class Protocol:
                     raise DecodeError("indirect ping: not an address") from None
                 self._prober.on_indirect_ping(message, target, source)
             case Ack():
-                self._prober.on_ack(message)
+                self._prober.on_ack(message, source)
             case Nack():
                 self._prober.on_nack(message)
             case Alive():
@@ -318,8 +400,10 @@ class Protocol:
         return parts
 
     def _send_parts(self, address: Address, parts: list[bytes]) -> None:
-        if not self._started:
+        if not self._started or self._guard.given_way_to is not None:
             return
+        for part in parts:
+            self.stats.parts_out.add(part[0], len(part))
         for message in compound(parts):
             data = self.envelope.seal_datagram(message)
             self.stats.datagrams_out += 1
@@ -333,6 +417,12 @@ class Protocol:
         done: OnReply,
         timeout: float | None = None,
     ) -> None:
+        elder = self._guard.given_way_to
+        if elder is not None:
+            where = f"{elder.address[0]}:{elder.address[1]}"
+            reason = f"another node is called {elder.name} too, at {where}, and was there first"
+            self.timers.call_later(0, lambda: done(ExchangeFailed(reason)))
+            return
         self._token += 1
         self._waiting[self._token] = done
         self._actions.append(
@@ -373,12 +463,24 @@ class Protocol:
         if candidates:
             self.sync(self._rng.choice(candidates), lambda _: None, join=True)
 
-    def _woke_after(self, seconds: float) -> None:
-        self.stats.stalls += 1
-        self.awareness.add(1)
-        self._prober.abandon()
-        self.table.postpone_suspicions(seconds)
+    def _was_late(self, seconds: float) -> None:
+        """This process did not run for so long; what was not heard meanwhile proves nothing."""
+        self.stats.count_late(seconds)
+        config = self._config
+        if seconds > config.stall:
+            self.stats.stalls += 1
+            self._prober.abandon()
+            self.table.postpone_suspicions(seconds)
+        elif seconds > config.probe_timeout * _NOTABLE_LAG:
+            self._prober.postpone(seconds)
+        if seconds > config.probe_timeout:
+            self.awareness.add(1)
 
-    def _count_incompatible(self, reason: str) -> None:
-        self.stats.incompatible += 1
-        self.last_incompatible = reason
+    def _note_source(self, ping: Ping, source: Address) -> None:
+        member = self.table.get(ping.source_node) if ping.source_node else None
+        if member is None or member.name == self._config.name:
+            return
+        if source != member.address:
+            self.seen_from[member.name] = source
+        elif self.seen_from:
+            self.seen_from.pop(member.name, None)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from constellation_core.gossip.messages import MessageType
+
 _MOST_SOURCES = 256
+_LAG_KEPT = 0.9
+"""Share of the largest lag that is remembered from one poll to the next."""
 
 
 @dataclass(slots=True)
@@ -21,34 +25,90 @@ class Unreadable:
     last: float
 
 
+class Tally:
+    """Messages and their bytes, by type."""
+
+    __slots__ = ("_bytes", "_counts")
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self._bytes: dict[int, int] = {}
+
+    def add(self, kind: int, size: int) -> None:
+        """Count a message of ``size`` bytes whose type byte is ``kind``."""
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._bytes[kind] = self._bytes.get(kind, 0) + size
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all messages."""
+        return sum(self._bytes.values())
+
+    def by_kind(self) -> dict[str, tuple[int, int]]:
+        """Messages and bytes by the name of the type, such as ``push_pull``."""
+        return {
+            _name(kind): (count, self._bytes[kind]) for kind, count in sorted(self._counts.items())
+        }
+
+
+def _name(kind: int) -> str:
+    try:
+        return MessageType(kind).name.lower()
+    except ValueError:
+        return f"type_{kind}"
+
+
 @dataclass(slots=True)
 class Stats:
     """What the protocol counted since it started.
 
     Attributes:
         datagrams_in, datagrams_out, bytes_in, bytes_out: UDP, as sent and received.
-        messages_in: messages by kind.
+        parts_in, parts_out: the messages in these datagrams, before encryption.
+        streams_in, streams_out: messages over TCP, as sent and received.
         malformed: datagrams and stream messages that could not be decoded.
+        incompatible: what was said and not believed; :attr:`last_incompatible` tells why.
         undecryptable: by source address, at most 256 of the latest; a cluster with another
             key, or somebody who should not be there.
         round_trips: the last round-trip time to each member, in seconds.
-        tcp_only: members that answer over TCP but not over UDP: a firewall drops UDP.
         stalls: how often this process was found to have been standing still.
+        lag: by how many seconds this process was lately late for its timers.
     """
 
     datagrams_in: int = 0
     datagrams_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    stream_bytes_in: int = 0
-    stream_bytes_out: int = 0
-    messages_in: Counter[str] = field(default_factory=Counter)
+    parts_in: Tally = field(default_factory=Tally)
+    parts_out: Tally = field(default_factory=Tally)
+    streams_in: Tally = field(default_factory=Tally)
+    streams_out: Tally = field(default_factory=Tally)
     malformed: int = 0
     incompatible: int = 0
+    last_incompatible: str = ""
     undecryptable: OrderedDict[str, Unreadable] = field(default_factory=OrderedDict)
     round_trips: dict[str, float] = field(default_factory=dict)
-    tcp_only: dict[str, float] = field(default_factory=dict)
     stalls: int = 0
+    lag: float = 0.0
+
+    @property
+    def stream_bytes_in(self) -> int:
+        """Bytes received over TCP."""
+        return self.streams_in.bytes
+
+    @property
+    def stream_bytes_out(self) -> int:
+        """Bytes sent over TCP."""
+        return self.streams_out.bytes
+
+    def count_late(self, seconds: float) -> None:
+        """A timer was late by so much."""
+        self.lag = max(seconds, self.lag * _LAG_KEPT)
+
+    def count_incompatible(self, reason: str) -> None:
+        """Count something that was said and not believed."""
+        self.incompatible += 1
+        self.last_incompatible = reason
 
     def count_undecryptable(self, source: str, now: float) -> Unreadable:
         """Count a message from ``source`` that no key opens."""

@@ -16,7 +16,9 @@ from typing import Protocol
 
 from constellation_core.gossip.awareness import Awareness
 from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.conflicts import Conflict, ConflictLog
 from constellation_core.gossip.member import (
+    Address,
     EventKind,
     Member,
     MemberEvent,
@@ -28,6 +30,10 @@ from constellation_core.gossip.suspicion import Suspicion, suspicion_times
 from constellation_core.gossip.timers import Timer, Timers
 from constellation_core.model.node import NodeState
 
+MOST_ACCUSED = 0xFFFF_0000
+"""No node is accused in a higher incarnation. Who counts up to it by lying leaves the accused
+room to contradict; the wall clock, where incarnations begin, is there in the year 2106."""
+_MOST_CLAIMED = MOST_ACCUSED + 0x8000
 _FEW = 4
 """So many guesses for each member that is wanted, before all are looked at."""
 
@@ -40,6 +46,9 @@ class TableOutput(Protocol):
 
     def notify(self, event: MemberEvent) -> None:
         """Tell the application."""
+
+    def name_claimed(self, claim: Member) -> None:
+        """Another address goes by the name of this node."""
 
 
 @dataclass(slots=True)
@@ -70,6 +79,8 @@ class MemberTable:
         self._online = 1
         self._suspected: dict[str, _Suspected] = {}
         self._probe_order: list[str] = []
+        self._names_at: dict[Address, str] = {local.address: local.name}
+        self.conflicts = ConflictLog()
         self.leaving = False
         self.incompatible: Callable[[str], None] = lambda _reason: None
 
@@ -134,13 +145,16 @@ class MemberTable:
             return
         known = self._members.get(claim.name)
         if known is None:
+            if len(self._members) >= self._config.most_members:
+                self.incompatible(f"{claim.name}: {len(self._members)} members are known already")
+                return
             # A random place in the order, so that not all nodes probe a newcomer at once.
             self._probe_order.insert(self._rng.randint(0, len(self._probe_order)), claim.name)
             self._accept(claim, message, EventKind.JOINED, None)
             return
         moved = known.address != claim.address
         if moved and not self._may_move(known):
-            self._output.notify(MemberEvent(EventKind.CONFLICT, claim, known))
+            self._conflict(EventKind.CONFLICT, claim, known)
             return
         if message.incarnation <= known.incarnation and not (moved and not known.online):
             return
@@ -164,6 +178,8 @@ class MemberTable:
         """``message.source`` got no answer from ``message.node``."""
         known = self._members.get(message.node)
         if known is None or message.incarnation < known.incarnation:
+            return
+        if self._is_absurd(message, known):
             return
         running = self._suspected.get(message.node)
         if running is not None:
@@ -191,6 +207,8 @@ class MemberTable:
         """``message.node`` is declared dead, or says itself that it leaves."""
         known = self._members.get(message.node)
         if known is None or message.incarnation < known.incarnation or not known.online:
+            return
+        if self._is_absurd(message, known):
             return
         if message.node == self._config.name and not self.leaving:
             self.refute(message.incarnation)
@@ -239,7 +257,11 @@ class MemberTable:
 
     def refute(self, accused: int) -> None:
         """Tell everybody that this node is alive, with a number above the accusation's."""
-        local = replace(self.local, incarnation=max(self.local.incarnation, accused) + 1)
+        incarnation = max(self.local.incarnation, accused) + 1
+        if incarnation > _MOST_CLAIMED:
+            self.incompatible(f"somebody speaks of this node's incarnation {accused}")
+            return
+        local = replace(self.local, incarnation=incarnation)
         self._set(local)
         self._awareness.add(1)
         self._output.broadcast(local.name, local.alive())
@@ -251,6 +273,10 @@ class MemberTable:
         local = replace(self.local, meta=meta, incarnation=self.local.incarnation + 1)
         self._set(local)
         self._output.broadcast(local.name, local.alive())
+
+    def move(self, address: Address) -> None:
+        """Change this node's own address; nobody may know it yet, or it looks like another."""
+        self._set(replace(self.local, address=address))
 
     def leave(self) -> None:
         """Say goodbye."""
@@ -279,6 +305,8 @@ class MemberTable:
         ]
         for member in gone:
             del self._members[member.name]
+            if self._names_at.get(member.address) == member.name:
+                del self._names_at[member.address]
             self._others.remove(member.name)
         return gone
 
@@ -286,8 +314,30 @@ class MemberTable:
         known = self._members.get(member.name)
         if known is None:
             self._others.append(member.name)
+        if known is None or known.address != member.address:
+            self._move(member, known)
         self._online += member.online - (known is not None and known.online)
         self._members[member.name] = member
+
+    def _move(self, member: Member, known: Member | None) -> None:
+        if known is not None and self._names_at.get(known.address) == member.name:
+            del self._names_at[known.address]
+        holder = self._members.get(self._names_at.get(member.address, ""))
+        self._names_at[member.address] = member.name
+        if holder is not None and holder.online and holder.name != member.name:
+            self._conflict(EventKind.ADDRESS_CONFLICT, member, holder)
+
+    def _conflict(self, kind: EventKind, claim: Member, holder: Member) -> None:
+        conflict = Conflict(
+            "name" if kind is EventKind.CONFLICT else "address",
+            claim.name,
+            claim.address,
+            holder.name,
+            holder.address,
+            self._timers.now,
+        )
+        if self.conflicts.is_news(conflict):
+            self._output.notify(MemberEvent(kind, claim, holder))
 
     # --- rules -------------------------------------------------------------------------------
 
@@ -295,6 +345,8 @@ class MemberTable:
         problem = _version_problem(self._config, message.versions)
         if not message.node or message.port == 0:
             problem = "no name or no port"
+        if message.incarnation > _MOST_CLAIMED:
+            problem = f"incarnation {message.incarnation} is beyond all numbers"
         try:
             host = unpack_ip(message.address)
         except ValueError:
@@ -314,16 +366,26 @@ class MemberTable:
 
     def _alive_self(self, message: Alive) -> None:
         local = self.local
-        if self.leaving or message.incarnation < local.incarnation:
+        if self.leaving:
             return
         same = local.alive()
-        if message == same:
-            return
         if (message.address, message.port) != (same.address, same.port):
+            # Contradicting would only make two nodes of one name shout at each other.
             claim = self._claim(message)
             if claim is not None:
-                self._output.notify(MemberEvent(EventKind.CONFLICT, claim, local))
+                self._conflict(EventKind.CONFLICT, claim, local)
+                self._output.name_claimed(claim)
+            return
+        if message.incarnation < local.incarnation or message == same:
+            return
         self.refute(message.incarnation)
+
+    def _is_absurd(self, accusation: Suspect | Dead, known: Member) -> bool:
+        """Whether the number leaves the accused no room to contradict."""
+        absurd = accusation.incarnation > max(MOST_ACCUSED, known.incarnation)
+        if absurd:
+            self.incompatible(f"{accusation.source} accuses {known.name} beyond all numbers")
+        return absurd
 
     def _may_move(self, known: Member) -> bool:
         if known.state is NodeState.LEFT:

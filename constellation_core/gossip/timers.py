@@ -39,6 +39,14 @@ class Timers:
         """Call ``callback()`` in so many seconds."""
         return self.call_at(self.now + seconds, callback)
 
+    def postpone(self, timer: Timer, seconds: float) -> Timer:
+        """Let the call of ``timer`` be made later; returns the timer that stands for it now."""
+        callback = timer.callback
+        if callback is None:
+            return timer
+        timer.cancel()
+        return self.call_at(timer.when + seconds, callback)
+
     def next_deadline(self) -> float | None:
         """When the next timer is due, or ``None`` without one."""
         while self._heap and self._heap[0][2].callback is None:

@@ -41,7 +41,8 @@ class Conditions:
         loss: share of datagrams that are lost, 0 to 1. Streams are slowed down instead, as TCP is.
         duplication: share of datagrams that arrive twice.
         cut: pairs of names; nothing passes from the first to the second.
-        udp_blocked: names of nodes that no datagram reaches.
+        udp_blocked: names of nodes that no datagram reaches or leaves.
+        udp_cut: pairs of names; no datagram passes from the first to the second.
     """
 
     latency: tuple[float, float] = (0.0002, 0.002)
@@ -49,6 +50,7 @@ class Conditions:
     duplication: float = 0.0
     cut: set[tuple[str, str]] = field(default_factory=set)
     udp_blocked: set[str] = field(default_factory=set)
+    udp_cut: set[tuple[str, str]] = field(default_factory=set)
 
     def split(self, *groups: Iterable[SimulatedNode]) -> None:
         """Let nothing pass between nodes of different groups."""
@@ -63,6 +65,7 @@ class Conditions:
         """Let everything pass again."""
         self.cut.clear()
         self.udp_blocked.clear()
+        self.udp_cut.clear()
 
 
 class SimulatedNetwork:
@@ -106,7 +109,7 @@ class SimulatedNetwork:
         """Start a node; one of the same name that runs no more is replaced.
 
         Args:
-            name: its name.
+            name: its name in this network; for other nodes as well, unless ``config`` differs.
             delegate: what rides on its gossip.
             meta: what it tells of itself.
             config: its settings, where they differ from the network's.
@@ -121,6 +124,7 @@ class SimulatedNetwork:
             address = earlier.address if earlier is not None else new
         node = SimulatedNode(
             self,
+            name,
             config or self._config(name),
             address,
             incarnation=int(EPOCH_2023 + self.now + clock_offset),
@@ -185,7 +189,8 @@ class SimulatedNetwork:
         if (
             target is None
             or not self.passes(source, target)
-            or target.name in conditions.udp_blocked
+            or (conditions.udp_blocked and conditions.udp_blocked & {source.name, target.name})
+            or (conditions.udp_cut and (source.name, target.name) in conditions.udp_cut)
         ):
             return
         copies = 1 + (conditions.duplication > 0 and self.rng.random() < conditions.duplication)

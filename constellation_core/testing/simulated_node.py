@@ -36,6 +36,7 @@ class SimulatedNode:
     def __init__(
         self,
         network: SimulatedNetwork,
+        name: str,
         config: GossipConfig,
         address: Address,
         *,
@@ -44,7 +45,7 @@ class SimulatedNode:
         meta: bytes,
         keyring: Keyring | None,
     ) -> None:
-        self.name = config.name
+        self.name = name
         self.address = address
         self.delegate = delegate
         self.running = False
@@ -206,19 +207,20 @@ class SimulatedNode:
     def seal(self, message: StreamMessage) -> bytes:
         """The bytes of a stream message."""
         data = self.protocol.envelope.seal_stream(encode_stream(message))
-        self.protocol.stats.stream_bytes_out += len(data)
+        self.protocol.stats.streams_out.add(message.TYPE, len(data))
         return data
 
     def unseal(self, data: bytes) -> StreamMessage | ExchangeFailed:
         """Read what came on a stream."""
-        stats = self.protocol.stats
-        stats.stream_bytes_in += len(data)
+        stats, size = self.protocol.stats, len(data)
         try:
             envelope = self.protocol.envelope
             if envelope.keyring is not None:
                 envelope.encrypted_length(data[:STREAM_HEADER])
                 data = envelope.open_stream(data[:STREAM_HEADER], data[STREAM_HEADER:])
-            return decode_stream(data)
+            message = decode_stream(data)
+            stats.streams_in.add(message.TYPE, size)
+            return message
         except DecryptError:
             stats.count_undecryptable("a stream", self._network.now)
             return ExchangeFailed("it has another key", wrong_key=True)

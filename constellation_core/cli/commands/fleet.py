@@ -12,6 +12,12 @@ from constellation_core.cli.client import AgentClient
 from constellation_core.cli.errors import CliError
 from constellation_core.cli.options import ConfigOption, JsonOption
 
+_PATHS = {
+    "udp-blocked": " [yellow]UDP blocked[/yellow]",
+    "one-way": " [yellow]one-way: hears nothing from here[/yellow]",
+    "relayed": " [yellow]reached through others only[/yellow]",
+}
+
 
 def members(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show all nodes that this one knows."""
@@ -20,7 +26,17 @@ def members(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         output.print_json(rows)
         return
     output.print_table(
-        ("NODE", "STATE", "SINCE", "ADDRESS", "REGION", "VERSION", "RTT", "INSTANCES"),
+        (
+            "NODE",
+            "STATE",
+            "SINCE",
+            "ADDRESS",
+            "REGION",
+            "VERSION",
+            "RTT",
+            "INCARNATION",
+            "INSTANCES",
+        ),
         [_member(row) for row in rows],
         "no nodes",
     )
@@ -30,7 +46,9 @@ def _member(row: dict[str, Any]) -> tuple[str, ...]:
     host = f"[{row['address']}]" if ":" in row["address"] else row["address"]
     round_trip = f"{row['round_trip'] * 1000:.1f} ms" if row["round_trip"] is not None else ""
     notes = " (this node)" if row["local"] else ""
-    notes += " [yellow]UDP blocked[/yellow]" if row["udp_blocked"] else ""
+    notes += _PATHS.get(row["path"], "")
+    if row["seen_from"]:
+        notes += f" [yellow]seen from {output.escaped(row['seen_from'])}[/yellow]"
     return (
         output.escaped(row["name"]) + notes,
         output.styled(row["state"]),
@@ -39,6 +57,7 @@ def _member(row: dict[str, Any]) -> tuple[str, ...]:
         output.escaped(row["region"]),
         output.escaped(row["version"]),
         round_trip,
+        str(row["incarnation"]),
         str(row["instances"]),
     )
 

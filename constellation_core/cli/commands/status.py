@@ -50,6 +50,24 @@ def _show(status: dict[str, Any]) -> None:
         f"{output.size(gossip['bytes_out'])}, health score {gossip['health_score']}, "
         f"key {status['key'] or '[yellow]none[/yellow]'}"
     )
+    messages = gossip["messages"]
+    console.print(
+        f"           in {_kinds(messages['datagrams_in'], messages['streams_in'])}; "
+        f"out {_kinds(messages['datagrams_out'], messages['streams_out'])}"
+    )
+    console.print(
+        f"           {gossip['queued']} messages wait, late by {gossip['lag'] * 1000:.0f} ms, "
+        f"{gossip['stalls']} stalls, {gossip['malformed']} malformed, "
+        f"{gossip['incompatible']} not believed"
+    )
+    if gossip["name_lost_to"]:
+        console.print(
+            f"  [red]another node at {output.escaped(gossip['name_lost_to'])} has this node's "
+            "name and was there first: this node is silent; rename one of the two[/red]"
+        )
+    conflict = gossip["last_conflict"]
+    if conflict is not None:
+        console.print(f"  [yellow]{output.escaped(_conflict(conflict))}[/yellow]")
     for seed, result in gossip["seeds"].items():
         if result != "joined":
             console.print(
@@ -80,6 +98,29 @@ def _show(status: dict[str, Any]) -> None:
             for task in status["tasks"]
         ],
         "no background tasks",
+    )
+
+
+def _kinds(*tallies: dict[str, dict[str, int]]) -> str:
+    """Bytes by kind of message, the largest first."""
+    totals: dict[str, int] = {}
+    for tally in tallies:
+        for kind, counted in tally.items():
+            totals[kind] = totals.get(kind, 0) + counted["bytes"]
+    largest = sorted(totals.items(), key=lambda each: -each[1])
+    return ", ".join(f"{output.escaped(kind)} {output.size(size)}" for kind, size in largest) or "-"
+
+
+def _conflict(conflict: dict[str, Any]) -> str:
+    ago = output.duration(conflict["seconds_ago"])
+    if conflict["what"] == "name":
+        return (
+            f"{ago} ago {conflict['claimed_from']} claimed the name {conflict['name']} "
+            f"of {conflict['held_from']}"
+        )
+    return (
+        f"{ago} ago {conflict['name']} was said to be at {conflict['held_from']}, "
+        f"where {conflict['holder']} is"
     )
 
 

@@ -11,6 +11,7 @@ from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.keyring import Keyring
 from constellation_core.gossip.member import EventKind, MemberEvent
 from constellation_core.gossip.messages import Dead, Nack, encode
+from constellation_core.gossip.paths import Path
 from constellation_core.model.node import NodeState
 from constellation_core.testing.network import SimulatedNetwork
 from constellation_core.testing.simulated_node import SimulatedNode
@@ -200,7 +201,31 @@ def test_a_node_that_is_reached_by_tcp_only_is_alive_and_named() -> None:
     network.conditions.udp_blocked.add("node-1")
     network.run_for(20)
     assert nodes[0].state_of("node-1") is NodeState.ALIVE
-    assert "node-1" in nodes[0].protocol.stats.tcp_only
+    assert nodes[0].protocol.paths.to("node-1", network.now) is Path.UDP_BLOCKED
+    network.conditions.heal()
+    network.run_for(5)
+    assert nodes[0].protocol.paths.to("node-1", network.now) is Path.DIRECT
+
+
+def test_a_path_that_drops_our_datagrams_only_is_named_one_way() -> None:
+    network = SimulatedNetwork(12)
+    nodes = cluster(network, 4)
+    network.conditions.udp_cut.add(("node-0", "node-1"))
+    network.run_for(20)
+    assert all(node.alive_names() == {n.name for n in nodes} for node in nodes)
+    assert nodes[0].protocol.paths.bad(network.now) == {"node-1": Path.ONE_WAY}
+    # The other side hears our pings and gets no answer to its own over UDP.
+    assert nodes[1].protocol.paths.bad(network.now) == {"node-0": Path.UDP_BLOCKED}
+    assert nodes[2].protocol.paths.bad(network.now) == {}
+
+
+def test_a_member_that_only_others_reach_is_named() -> None:
+    network = SimulatedNetwork(12)
+    nodes = cluster(network, 4)
+    network.conditions.cut |= {("node-0", "node-1"), ("node-1", "node-0")}
+    network.run_for(90)
+    never_failed(nodes)
+    assert nodes[0].protocol.paths.bad(network.now) == {"node-1": Path.RELAYED}
 
 
 def test_a_lie_about_a_living_node_is_refuted() -> None:
@@ -217,9 +242,7 @@ def test_a_lie_about_a_living_node_is_refuted() -> None:
 def test_two_nodes_of_one_name_are_a_conflict_and_the_first_stays() -> None:
     network = SimulatedNetwork(14)
     nodes = cluster(network, 3)
-    impostor = network.add("node-1", delegate=Recorder(), address=("10.9.9.9", 7946))
-    network.nodes["impostor"] = impostor
-    network.nodes["node-1"] = nodes[1]
+    impostor = network.add("impostor", delegate=Recorder(), config=GossipConfig("node-1"))
     impostor.join(nodes[0])
     network.run_for(10)
     assert EventKind.CONFLICT in recorder(nodes[0]).kinds("node-1")

@@ -16,7 +16,7 @@ runs it on asyncio.
 from constellation_core.gossip.actions import Delegate, ExchangeFailed, NoDelegate
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.driver import Gossip, GossipBindError, JoinResult
-from constellation_core.gossip.keyring import Keyring
+from constellation_core.gossip.keyring import Keyring, KeyringError
 from constellation_core.gossip.member import (
     Address,
     EventKind,
@@ -39,6 +39,7 @@ __all__ = [
     "GossipConfig",
     "JoinResult",
     "Keyring",
+    "KeyringError",
     "Member",
     "MemberEvent",
     "NoDelegate",

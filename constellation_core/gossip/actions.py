@@ -25,7 +25,9 @@ class SendDatagram:
 class Exchange:
     """Open a stream, send ``request`` and, if ``wants_reply``, hand back what is answered.
 
-    The outcome goes to ``Protocol.on_reply(token, ...)`` within ``timeout`` seconds.
+    Without ``wants_reply``, an empty :class:`~constellation_core.gossip.messages.UserMessage`
+    stands for "it was sent". The outcome goes to ``Protocol.on_reply(token, ...)`` within
+    ``timeout`` seconds.
     """
 
     token: int

@@ -17,7 +17,7 @@ from constellation_core.gossip.actions import Action, Delegate, Exchange, Exchan
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member
-from constellation_core.gossip.messages import DecodeError, ErrorReply
+from constellation_core.gossip.messages import DecodeError, ErrorReply, UserMessage
 from constellation_core.gossip.protocol import Protocol
 from constellation_core.gossip.streams import StreamMessage
 from constellation_core.gossip.wire import read_message, write_message
@@ -184,6 +184,33 @@ class Gossip:
             raise ConnectionError(reply.reason)
         return getattr(reply, "payload", b"")
 
+    def send(self, member: Member, payload: bytes) -> None:
+        """Send bytes of the application by UDP: once, so that they may be lost.
+
+        Raises:
+            ValueError: when they do not fit one datagram.
+        """
+        most = self._config.datagram_size - self.protocol.envelope.overhead - 1
+        if len(payload) > most:
+            raise ValueError(f"{len(payload)} bytes do not fit a datagram, which takes {most}")
+        self.protocol.send(member.address, UserMessage(payload))
+        self._flush()
+
+    async def send_reliable(self, member: Member, payload: bytes) -> None:
+        """Send bytes of the application over TCP, to a member that gives no answer.
+
+        Raises:
+            ConnectionError: when they could not be sent; the text says why.
+        """
+        future: asyncio.Future[StreamMessage | ExchangeFailed] = _future()
+        self.protocol.request(
+            member, payload, lambda reply: _resolve(future, reply), wants_reply=False
+        )
+        self._flush()
+        reply = await future
+        if isinstance(reply, ExchangeFailed):
+            raise ConnectionError(reply.reason)
+
     async def leave(self, timeout: float = 3.0) -> None:
         """Say goodbye, and wait until it has been gossiped, at most ``timeout`` seconds."""
         loop = asyncio.get_running_loop()
@@ -302,6 +329,8 @@ class Gossip:
         try:
             size = await write_message(writer, action.request, self.protocol.envelope)
             stats.streams_out.add(action.request.TYPE, size)
+            if not action.wants_reply:
+                return UserMessage(b"")
             reply, size = await read_message(reader, self.protocol.envelope)
             stats.streams_in.add(reply.TYPE, size)
             return reply

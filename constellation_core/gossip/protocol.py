@@ -217,9 +217,11 @@ class Protocol:
 
         self._exchange(address, self._view(join=join), on_reply)
 
-    def request(self, member: Member, payload: bytes, done: OnReply) -> None:
-        """Send a request of the application to a member over a stream."""
-        self._exchange(member.address, UserMessage(payload), done)
+    def request(
+        self, member: Member, payload: bytes, done: OnReply, *, wants_reply: bool = True
+    ) -> None:
+        """Send bytes of the application to a member over a stream, to be answered or not."""
+        self._exchange(member.address, UserMessage(payload), done, wants_reply=wants_reply)
 
     def remember(self, addresses: set[Address]) -> None:
         """Addresses of nodes from an earlier life, to be tried until they answer."""
@@ -416,6 +418,8 @@ class Protocol:
         request: StreamMessage,
         done: OnReply,
         timeout: float | None = None,
+        *,
+        wants_reply: bool = True,
     ) -> None:
         elder = self._guard.given_way_to
         if elder is not None:
@@ -425,9 +429,8 @@ class Protocol:
             return
         self._token += 1
         self._waiting[self._token] = done
-        self._actions.append(
-            Exchange(self._token, address, request, True, timeout or self._config.exchange_timeout)
-        )
+        timeout = timeout or self._config.exchange_timeout
+        self._actions.append(Exchange(self._token, address, request, wants_reply, timeout))
 
     def _view(self, *, join: bool) -> PushPull:
         # The dead as well, as long as they are known: after a partition each side holds the other

@@ -11,6 +11,7 @@ from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.envelope import STREAM_HEADER
 from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member
+from constellation_core.gossip.messages import UserMessage
 from constellation_core.gossip.protocol import Protocol
 from constellation_core.gossip.streams import StreamMessage, decode_stream, encode_stream
 from constellation_core.model.node import NodeState
@@ -188,8 +189,10 @@ class SimulatedNode:
                 come_back(request)
                 return
             answer = target.protocol.on_request(request, network.now)
-            back = ExchangeFailed("it closed the connection") if answer is None else answer
-            come_back(back)
+            if not action.wants_reply:
+                come_back(UserMessage(b""))
+            else:
+                come_back(answer or ExchangeFailed("it closed the connection"))
 
         def come_back(answer: StreamMessage | ExchangeFailed) -> None:
             if not network.passes(target, self):

@@ -20,9 +20,18 @@ KEY = Keyring([b"k" * 32])
 
 
 class Echo(NoDelegate):
-    """Answers requests with their own bytes."""
+    """Answers requests with their own bytes, and keeps what needs no answer."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+
+    def on_message(self, payload: bytes) -> None:
+        self.messages.append(payload)
 
     def on_request(self, payload: bytes) -> bytes | None:
+        if payload.startswith(b"no answer"):
+            self.messages.append(payload)
+            return None
         return payload[::-1] if payload else None
 
 
@@ -85,6 +94,27 @@ async def test_a_large_request_comes_back_whole() -> None:
         payload = os.urandom(3_000_000)
         (to_a,) = (m for m in b.members() if m.name == "a")
         assert await b.request(to_a, payload) == payload[::-1]
+
+
+async def test_messages_that_are_not_answered() -> None:
+    async with running("a") as (a,):
+        echo = Echo()
+        b = Gossip(GossipConfig("b"), bind=("127.0.0.1", 0), keyring=KEY, delegate=echo)
+        await b.start()
+        try:
+            await a.join([seed(b)])
+            (to_b,) = (m for m in a.members() if m.name == "b")
+            a.send(to_b, b"one datagram")
+            await a.send_reliable(to_b, b"no answer" * 10_000)
+            await until(lambda: {len(m) for m in echo.messages} == {12, 90_000})
+            a.send(to_b, bytes(1_370))
+            await until(lambda: bytes(1_370) in echo.messages)
+            with pytest.raises(ValueError, match="1371 bytes do not fit"):
+                a.send(to_b, bytes(1_371))
+        finally:
+            await b.close()
+        with pytest.raises(ConnectionError, match="refused"):
+            await a.send_reliable(to_b, b"no answer")
 
 
 async def test_join_says_why_it_failed() -> None:

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation_core.gossip.keyring import OVERHEAD, DecryptError, Keyring
+from constellation_core.gossip.keyring import OVERHEAD, DecryptError, Keyring, KeyringError
 
 OLD, NEW, OTHER = b"o" * 32, b"n" * 32, b"x" * 32
 KEYS = st.sampled_from([16, 24, 32]).flatmap(
@@ -90,3 +90,44 @@ def test_keys_do_not_show() -> None:
 def test_no_nonce_is_used_twice() -> None:
     ring = Keyring([OLD])
     assert len({ring.encrypt(b"")[1:13] for _ in range(1000)}) == 1000
+
+
+def test_a_rotation_in_three_steps_never_parts_two_nodes() -> None:
+    one, other = Keyring([OLD]), Keyring([OLD])
+
+    def both_understand() -> None:
+        assert one.decrypt(other.encrypt(b"hello")) == b"hello"
+        assert other.decrypt(one.encrypt(b"hello")) == b"hello"
+
+    steps = (
+        lambda ring: ring.add(NEW),
+        lambda ring: ring.use(NEW),
+        lambda ring: ring.remove(OLD),
+    )
+    for step in steps:
+        for ring in (one, other):
+            step(ring)
+            both_understand()
+    assert one.keys == other.keys == (NEW,)
+    with pytest.raises(DecryptError):
+        one.decrypt(Keyring([OLD]).encrypt(b"hello"))
+
+
+def test_what_is_done_already_changes_nothing() -> None:
+    ring = Keyring([OLD, NEW])
+    ring.add(NEW)
+    ring.use(OLD)
+    ring.remove(OTHER)
+    assert ring.keys == (OLD, NEW)
+
+
+def test_the_primary_key_stays_and_only_a_key_of_the_ring_becomes_one() -> None:
+    ring = Keyring([OLD, NEW])
+    with pytest.raises(KeyringError, match="in use"):
+        ring.remove(OLD)
+    with pytest.raises(KeyringError, match="not on the ring"):
+        ring.use(OTHER)
+    with pytest.raises(ValueError, match="not 3"):
+        ring.add(b"abc")
+    assert ring.keys == (OLD, NEW)
+    assert ring.fingerprint == Keyring([OLD]).fingerprint

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterator
 
+from constellation_core.agent.interfaces import HostAddresses
 from constellation_core.config import Address
 
 # Documentation addresses (RFC 5737, RFC 3849): connecting a UDP socket sends nothing, it only
@@ -29,16 +31,37 @@ def resolve_bind(bind: Address) -> tuple[str, int]:
     return str(found[0][4][0]), bind.port
 
 
-def advertised(bind: tuple[str, int], setting: Address | None) -> tuple[str, int]:
-    """The address to tell others: the setting, the bound one, or that of the default route.
+def is_everywhere(host: str) -> bool:
+    """Whether an IP literal stands for all addresses of the host."""
+    return ipaddress.ip_address(host.partition("%")[0]).is_unspecified
+
+
+def advertised(
+    bind: tuple[str, int], setting: Address | None, own: HostAddresses
+) -> tuple[str, int]:
+    """The address to tell others: the setting, the bound one, or the best guess.
+
+    The guess is the address that this host uses for its default route, else the first that other
+    hosts could reach; never that of a container bridge. It holds until peers are asked.
 
     Raises:
-        AdvertiseError: when bound to all addresses and there is no route to choose one by.
+        AdvertiseError: when bound to all addresses and none of them will do.
     """
     if setting is not None:
         return resolve_bind(setting)
-    if not ipaddress.ip_address(bind[0].partition("%")[0]).is_unspecified:
+    if not is_everywhere(bind[0]):
         return bind[0], 0
+    guesses = [*_on_default_route(bind), *own.far()]
+    for host in guesses:
+        if own.may_advertise(host) and (":" in bind[0] or ":" not in host):
+            return host, 0
+    raise AdvertiseError(
+        "[gossip] bind is all addresses and this host has none that others could reach; "
+        "set [gossip] advertise to the address that other nodes reach this one at"
+    )
+
+
+def _on_default_route(bind: tuple[str, int]) -> Iterator[str]:
     wanted = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
     for family, probe in _PROBES:
         # A socket bound to :: takes IPv4 as well, one bound to 0.0.0.0 does not take IPv6.
@@ -46,10 +69,6 @@ def advertised(bind: tuple[str, int], setting: Address | None) -> tuple[str, int
             try:
                 with socket.socket(family, socket.SOCK_DGRAM) as out:
                     out.connect((probe, 9))
-                    return str(out.getsockname()[0]), 0
+                    yield str(out.getsockname()[0])
             except OSError:
                 continue
-    raise AdvertiseError(
-        "[gossip] bind is all addresses and this host has no default route to choose one by; "
-        "set [gossip] advertise to the address that other nodes reach this one at"
-    )

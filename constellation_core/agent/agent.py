@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack
 from random import Random
 
 from constellation_core import __version__
-from constellation_core.agent.addresses import advertised, resolve_bind
+from constellation_core.agent.addresses import advertised, is_everywhere, resolve_bind
 from constellation_core.agent.bridge import EventBridge
 from constellation_core.agent.clock import SystemClock
 from constellation_core.agent.data_dir import DataDir
 from constellation_core.agent.discovery import Discovery
+from constellation_core.agent.interfaces import HostAddresses
 from constellation_core.agent.journal import EventJournal
 from constellation_core.agent.plugin_context import AgentParts
 from constellation_core.agent.plugins_start import PluginSet
@@ -23,6 +24,7 @@ from constellation_core.api.server import ApiConfig, ApiServer
 from constellation_core.catalog import Catalog, node_of, with_epoch
 from constellation_core.config import ClusterKey, FileSecrets, Loaded, read_secret_file
 from constellation_core.gossip import (
+    EventKind,
     Gossip,
     GossipConfig,
     Keyring,
@@ -63,6 +65,8 @@ class Agent:
         self.plugins = PluginSet(self.manager)
         self.delivery = EventDelivery(self.manager)
         self.bridge = EventBridge(self.delivery, self.journal)
+        self._own_addresses: HostAddresses | None = None
+        self._workloads: LocalWorkloads | None = None
 
     def shut_down(self) -> None:
         """Begin an orderly end; :meth:`run` returns after it."""
@@ -91,7 +95,7 @@ class Agent:
             stack.push_async_callback(gossip.close)
             stack.push_async_callback(gossip.leave)
 
-            workloads = LocalWorkloads(
+            self._workloads = workloads = LocalWorkloads(
                 settings.agent.name,
                 gossip.local.address[0],
                 settings.agent.domain,
@@ -107,6 +111,7 @@ class Agent:
                 self.data_dir,
                 self.clock,
                 settings.gossip.bind.port,
+                self._own_addresses,
                 lambda seed: self.journal.add(
                     "wrong-key", seed, "has another cluster key; this node stays out"
                 ),
@@ -152,6 +157,9 @@ class Agent:
         settings = self._settings.gossip
         name = self._settings.agent.name
         bind = resolve_bind(settings.bind)
+        own = HostAddresses()
+        if settings.advertise is None and is_everywhere(bind[0]):
+            self._own_addresses = own
         epoch = self.data_dir.next_epoch(self.clock.time())
         holder: list[Gossip] = []
 
@@ -173,7 +181,8 @@ class Agent:
                 push_pull_interval=settings.push_pull_interval,
             ),
             bind=bind,
-            advertise=advertised(bind, settings.advertise),
+            advertise=advertised(bind, settings.advertise, own),
+            may_advertise=own.may_advertise if self._own_addresses is not None else None,
             keyring=Keyring([key.derive(_GOSSIP_KEY)]) if key is not None else None,
             delegate=catalog,
             meta=encode_tags(self._tags(epoch, None)),
@@ -208,6 +217,14 @@ class Agent:
         )
 
     def _on_member(self, event: MemberEvent) -> None:
+        local, before = event.member, event.previous
+        if (
+            self._workloads is not None
+            and before is not None
+            and local.name == self._settings.agent.name == before.name
+            and event.kind is EventKind.UPDATED
+        ):
+            self._workloads.move(local.address[0])
         self.bridge.on_member(event)
 
     def _plugin_started(self, name: str, catalog: Catalog) -> None:

@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from constellation_core.agent.data_dir import DataDir
+from constellation_core.agent.interfaces import HostAddresses
 from constellation_core.catalog import Catalog
 from constellation_core.gossip import Address, Gossip, JoinResult
+from constellation_core.gossip.echo import choose_address
 from constellation_core.peers import PeerSource
 from constellation_core.plugins.context import Clock
 
@@ -31,6 +33,8 @@ class Discovery:
         data_dir: where peers are remembered.
         clock: time.
         default_port: for addresses of sources that name none.
+        own_addresses: of this host, when it is to find out which of them to tell others.
+        on_wrong_key: told of seeds that have another cluster key.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Discovery:
         data_dir: DataDir,
         clock: Clock,
         default_port: int,
+        own_addresses: HostAddresses | None,
         on_wrong_key: Callable[[str], None],
     ) -> None:
         self._gossip = gossip
@@ -52,7 +57,9 @@ class Discovery:
         self._clock = clock
         self._default_port = default_port
         self._on_wrong_key = on_wrong_key
+        self._own_addresses = own_addresses
         self._saved: set[Address] = set()
+        self.address_warning = ""
         self.results: dict[str, JoinResult] = {}
 
     async def run(self) -> None:
@@ -80,8 +87,22 @@ class Discovery:
         addresses = [*self._seeds, *await self._from_sources(), *sorted(remembered)]
         own = f"{_literal(self._gossip.local.address[0])}:{self._gossip.local.address[1]}"
         candidates = [each for each in dict.fromkeys(addresses) if each != own]
+        if self._own_addresses is not None and len(self._gossip.members()) == 1:
+            await self._find_address(candidates, self._own_addresses)
         for result in await self._gossip.join(candidates):
             self._note(result)
+
+    async def _find_address(self, peers: Sequence[str], own: HostAddresses) -> None:
+        """Ask those whom this node is about to join where they see it."""
+        echoes = await self._gossip.ask_echo(peers)
+        guess = self._gossip.local.address[0]
+        choice = choose_address(guess, echoes, own.may_advertise)
+        if choice.warning and choice.warning != self.address_warning:
+            log.warning("%s", choice.warning)
+        self.address_warning = choice.warning
+        if choice.host != guess and len(self._gossip.members()) == 1:
+            log.info("peers see this node at %s: this is the address they are told", choice.host)
+            self._gossip.advertise(choice.host)
 
     def _note(self, result: JoinResult) -> None:
         before = self.results.get(result.seed)

@@ -69,6 +69,7 @@ def core_checks(view: AgentView) -> list[VerifyCheck]:
         VerifyCheck("gossip.members", lambda: _members(view)),
         VerifyCheck("gossip.key", lambda: _key(view)),
         VerifyCheck("gossip.name", lambda: _name(view)),
+        VerifyCheck("gossip.address", lambda: _advertised(view)),
         VerifyCheck("gossip.paths", lambda: _paths(view)),
         VerifyCheck("catalog.replica", lambda: _catalog(view)),
     ]
@@ -129,6 +130,14 @@ async def _key(view: AgentView) -> VerifyResult:
             "copy the cluster key file from a node of the cluster, mode 0600, and restart",
         )
     return VerifyResult("ok", f"key {view.key.fingerprint()}")
+
+
+async def _advertised(view: AgentView) -> VerifyResult:
+    host, port = view.gossip.local.address
+    warning = view.discovery.address_warning
+    if warning:
+        return VerifyResult("warn", warning, "set [gossip] advertise, if nodes cannot reach this")
+    return VerifyResult("ok", f"other nodes are told {host} port {port}")
 
 
 async def _paths(view: AgentView) -> VerifyResult:

@@ -110,8 +110,8 @@ class GossipSettings(Section):
         default=None,
         description="The address that other nodes are told, where it differs from bind (behind "
         "NAT, or bound to all addresses). Port 0 stands for the port of bind. By default the "
-        "address of bind or, when that is all addresses, the one this host uses for its default "
-        "route.",
+        "address of bind or, when that is all addresses, the one at which the nodes to join see "
+        "this one; never that of a container bridge.",
         json_schema_extra={"example": "100.64.0.1:7946"},
     )
     join: NoRepeats[PeerAddress] = Field(

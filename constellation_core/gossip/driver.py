@@ -8,16 +8,17 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from constellation_core.gossip import echo
 from constellation_core.gossip.actions import Action, Delegate, Exchange, ExchangeFailed
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member
-from constellation_core.gossip.messages import DecodeError, ErrorReply, UserMessage
+from constellation_core.gossip.messages import DecodeError, ErrorReply, PushPull, UserMessage
 from constellation_core.gossip.protocol import Protocol
 from constellation_core.gossip.streams import StreamMessage
 from constellation_core.gossip.wire import read_message, write_message
@@ -56,7 +57,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._gossip = gossip
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._gossip.datagram_received(data, (addr[0], addr[1]))
+        self._gossip.datagram_received(data, (plain_host(addr[0]), addr[1]))
 
     def error_received(self, exc: Exception) -> None:
         # ICMP answers of dead hosts; probing finds these out anyway.
@@ -86,6 +87,8 @@ class Gossip:
         incarnation: where this node's own numbers begin. Must be above every one that it has
             used before; the wall clock in seconds is.
         rng: all chance comes from it.
+        may_advertise: for a node that is bound to all addresses: whether it may take the address
+            at which it is reached first for its own. Without it, ``advertise`` stays.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Gossip:
         meta: bytes = b"",
         incarnation: int = 1,
         rng: Random | None = None,
+        may_advertise: Callable[[str], bool] | None = None,
     ) -> None:
         self._config = config
         self._bind = bind
@@ -115,6 +119,8 @@ class Gossip:
         self._exchanges: set[asyncio.Task[None]] = set()
         self._streams: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._warned: dict[str, float] = {}
+        self._may_advertise = may_advertise
+        self._echo_id = os.urandom(echo.ID_LENGTH)
 
     @property
     def protocol(self) -> Protocol:
@@ -169,6 +175,19 @@ class Gossip:
     async def join(self, seeds: Sequence[str]) -> list[JoinResult]:
         """Exchange views with each of ``seeds`` (``HOST:PORT``); tells how each attempt went."""
         return list(await asyncio.gather(*(self._join(seed) for seed in seeds)))
+
+    async def ask_echo(self, seeds: Sequence[str]) -> list[echo.Echo]:
+        """How each of ``seeds`` sees this node's address; those that do not answer are left out."""
+        asked = await asyncio.gather(*(self._ask_echo(seed) for seed in seeds))
+        return [answered for answered in asked if answered is not None]
+
+    def advertise(self, host: str) -> None:
+        """Let others reach this node at ``host``, an IP literal, while it knows nobody else.
+
+        Raises:
+            ValueError: when it knows other members already.
+        """
+        self.protocol.move(host, asyncio.get_running_loop().time())
 
     async def request(self, member: Member, payload: bytes) -> bytes:
         """Send a request of the application to ``member`` and wait for the answer.
@@ -284,7 +303,11 @@ class Gossip:
             self._exchanges.add(task)
             task.add_done_callback(self._exchanges.discard)
         elif self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(action.data, action.address)
+            host, port = action.address
+            if ":" in self._bind[0] and ":" not in host:
+                # A socket bound to :: speaks IPv4 in this form only.
+                host = f"::ffff:{host}"
+            self._transport.sendto(action.data, (host, port))
 
     # --- TCP, outgoing -----------------------------------------------------------------------
 
@@ -300,6 +323,23 @@ class Gossip:
         if failed is None:
             return JoinResult(seed, True)
         return JoinResult(seed, False, failed.reason, failed.wrong_key)
+
+    async def _ask_echo(self, seed: str) -> echo.Echo | None:
+        try:
+            async with asyncio.timeout(self._config.exchange_timeout / 2):
+                reader, writer = await asyncio.open_connection(*await resolve(seed))
+                try:
+                    request = UserMessage(echo.question())
+                    await write_message(writer, request, self.protocol.envelope)
+                    reply, _ = await read_message(reader, self.protocol.envelope)
+                    local = plain_host(writer.get_extra_info("sockname")[0])
+                finally:
+                    writer.close()
+        except (TimeoutError, OSError, DecryptError, DecodeError, asyncio.IncompleteReadError):
+            return None
+        payload = reply.payload if isinstance(reply, UserMessage) else b""
+        seen = echo.read_answer(payload, self._echo_id)
+        return echo.Echo(seed, local, seen) if seen is not None else None
 
     async def _exchange(self, action: Exchange) -> None:
         reply: StreamMessage | ExchangeFailed
@@ -356,7 +396,7 @@ class Gossip:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stats = self.protocol.stats
-        source = str(writer.get_extra_info("peername")[0])
+        source = plain_host(writer.get_extra_info("peername")[0])
         answer: StreamMessage | None
         try:
             request, size = await read_message(reader, self.protocol.envelope)
@@ -370,11 +410,29 @@ class Gossip:
             answer = ErrorReply(str(error))
         else:
             stats.streams_in.add(request.TYPE, size)
+            if isinstance(request, UserMessage) and echo.is_question(request.payload):
+                answer = UserMessage(echo.answer(source, self._echo_id))
+                await write_message(writer, answer, self.protocol.envelope)
+                return
+            if isinstance(request, PushPull):
+                self._take_address(plain_host(writer.get_extra_info("sockname")[0]))
             answer = self.protocol.on_request(request, asyncio.get_running_loop().time())
             self._flush()
         if answer is not None:
             size = await write_message(writer, answer, self.protocol.envelope)
             stats.streams_out.add(answer.TYPE, size)
+
+    def _take_address(self, host: str) -> None:
+        """The first node of a cluster learns from its first visitor where it is reached."""
+        protocol = self.protocol
+        if (
+            self._may_advertise is not None
+            and host != protocol.table.local.address[0]
+            and len(protocol.table.all()) == 1
+            and self._may_advertise(host)
+        ):
+            log.info("reached at %s: this is the address that other nodes are told", host)
+            self.advertise(host)
 
     def _warn_unreadable(self, source: str) -> None:
         now = asyncio.get_running_loop().time()
@@ -389,6 +447,11 @@ class Gossip:
             "does not belong to this cluster",
             source,
         )
+
+
+def plain_host(host: str) -> str:
+    """An IP literal as it stands in messages: IPv4 as such, also on a socket of IPv6."""
+    return host.removeprefix("::ffff:") if "." in host else host
 
 
 async def resolve(seed: str) -> Address:

@@ -276,7 +276,10 @@ class MemberTable:
 
     def move(self, address: Address) -> None:
         """Change this node's own address; nobody may know it yet, or it looks like another."""
-        self._set(replace(self.local, address=address))
+        before = self.local
+        moved = replace(before, address=address)
+        self._set(moved)
+        self._output.notify(MemberEvent(EventKind.UPDATED, moved, before))
 
     def leave(self) -> None:
         """Say goodbye."""

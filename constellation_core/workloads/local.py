@@ -99,6 +99,12 @@ class LocalWorkloads:
         """Services that cannot run here, with the reason."""
         return dict(self._refused)
 
+    def move(self, address: str) -> None:
+        """From now on other nodes reach the instances at this address."""
+        self._address = address
+        for instance_id in self._workloads:
+            self._changed(instance_id)
+
     async def apply(self, services: Sequence[Service]) -> None:
         """Make these the services that run: start new ones, stop old ones, replace changed ones.
 

@@ -15,7 +15,7 @@ runs it on asyncio.
 
 from constellation_core.gossip.actions import Delegate, ExchangeFailed, NoDelegate
 from constellation_core.gossip.config import GossipConfig
-from constellation_core.gossip.driver import Gossip, GossipBindError, JoinResult
+from constellation_core.gossip.driver import Gossip, JoinResult
 from constellation_core.gossip.keyring import Keyring
 from constellation_core.gossip.member import (
     Address,
@@ -26,6 +26,7 @@ from constellation_core.gossip.member import (
     encode_tags,
 )
 from constellation_core.gossip.protocol import Protocol
+from constellation_core.gossip.sockets import GossipBindError
 from constellation_core.gossip.stats import Stats
 
 __all__ = [

@@ -15,7 +15,7 @@ runs it on asyncio.
 
 from constellation_core.gossip.actions import Delegate, ExchangeFailed, NoDelegate
 from constellation_core.gossip.config import GossipConfig
-from constellation_core.gossip.driver import Gossip, GossipBindError, JoinResult
+from constellation_core.gossip.driver import Gossip, JoinResult
 from constellation_core.gossip.keyring import Keyring, KeyringError
 from constellation_core.gossip.member import (
     Address,
@@ -27,6 +27,7 @@ from constellation_core.gossip.member import (
 )
 from constellation_core.gossip.paths import Path
 from constellation_core.gossip.protocol import Protocol
+from constellation_core.gossip.sockets import GossipBindError
 from constellation_core.gossip.stats import Stats, Tally
 
 __all__ = [

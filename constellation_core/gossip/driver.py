@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import math
 import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -20,6 +18,7 @@ from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member
 from constellation_core.gossip.messages import DecodeError, ErrorReply, PushPull, UserMessage
 from constellation_core.gossip.protocol import Protocol
+from constellation_core.gossip.sockets import bind, plain_host, resolve
 from constellation_core.gossip.streams import StreamMessage
 from constellation_core.gossip.wire import read_message, write_message
 from constellation_core.model.node import NodeState
@@ -29,10 +28,6 @@ log = logging.getLogger("constellation.gossip")
 _MOST_STREAMS = 128
 _WARN_EVERY = 60.0
 _WRONG_KEY = "it answers, but with another cluster key; copy the cluster's key file to this node"
-
-
-class GossipBindError(Exception):
-    """The gossip address cannot be used; the text says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +142,7 @@ class Gossip:
             GossipBindError: when the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        tcp, udp = _bind(self._bind)
+        tcp, udp = bind(self._bind, backlog=_MOST_STREAMS)
         port = tcp.getsockname()[1]
         host, advertised = self._advertise or (self._bind[0], 0)
         local = Member(
@@ -447,59 +442,6 @@ class Gossip:
             "does not belong to this cluster",
             source,
         )
-
-
-def plain_host(host: str) -> str:
-    """An IP literal as it stands in messages: IPv4 as such, also on a socket of IPv6."""
-    return host.removeprefix("::ffff:") if "." in host else host
-
-
-async def resolve(seed: str) -> Address:
-    """The address of ``HOST:PORT``.
-
-    Raises:
-        OSError: when the host has no address.
-    """
-    host, _, port = seed.rpartition(":")
-    host = host.strip("[]")
-    found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    address = found[0][4]
-    return (str(address[0]), int(address[1]))
-
-
-def _bind(address: Address) -> tuple[socket.socket, socket.socket]:
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    attempts = 20 if address[1] == 0 else 1
-    for attempt in range(attempts):
-        tcp = socket.socket(family, socket.SOCK_STREAM)
-        udp = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tcp.setblocking(False)
-            udp.setblocking(False)
-            tcp.bind(address)
-            # Listening claims the port: bind alone lets two sockets have it.
-            tcp.listen(_MOST_STREAMS)
-            udp.bind((address[0], tcp.getsockname()[1]))
-        except OSError as error:
-            tcp.close()
-            udp.close()
-            if error.errno == errno.EADDRINUSE and attempt < attempts - 1:
-                continue
-            raise GossipBindError(_explain_bind(address, error)) from error
-        return tcp, udp
-    raise AssertionError("unreachable")
-
-
-def _explain_bind(address: Address, error: OSError) -> str:
-    where = f"{address[0]}:{address[1]}"
-    hints = {
-        errno.EADDRINUSE: "another process uses it; stop that one or change [gossip] bind",
-        errno.EADDRNOTAVAIL: "no interface of this host has the address; change [gossip] bind",
-        errno.EACCES: "ports below 1024 need privileges; change [gossip] bind",
-    }
-    hint = hints.get(error.errno or 0, "change [gossip] bind")
-    return f"cannot listen on {where} (TCP and UDP): {error.strerror}; {hint}"
 
 
 def _future() -> asyncio.Future[Any]:

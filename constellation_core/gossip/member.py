@@ -17,6 +17,7 @@ Address = tuple[str, int]
 """IP literal and port."""
 
 _WIRE_STATES = (NodeState.ALIVE, NodeState.SUSPECT, NodeState.DEAD, NodeState.LEFT)
+_WIRE_NUMBERS = {state: number for number, state in enumerate(_WIRE_STATES)}
 _TAGS = 0xFF
 
 
@@ -71,7 +72,7 @@ class Member:
             self.address[1],
             self.meta,
             self.incarnation,
-            _WIRE_STATES.index(self.state),
+            _WIRE_NUMBERS[self.state],
             self.versions,
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from constellation_core.gossip.config import GossipConfig
@@ -83,7 +83,7 @@ class Envelope:
             message = add_crc(message)
         return self.header + self._encrypted(message, self.label)
 
-    def open_datagram(self, datagram: bytes) -> Iterator[bytes]:
+    def open_datagram(self, datagram: bytes) -> Iterable[bytes]:
         """The plain messages in a datagram; broken parts of a compound one are left out.
 
         Raises:

@@ -21,6 +21,7 @@ EPOCH_TAG = "epoch"
 lives. Tells the elder of two nodes with one name, and which life rows in a catalog belong to."""
 
 _WIRE_STATES = (NodeState.ALIVE, NodeState.SUSPECT, NodeState.DEAD, NodeState.LEFT)
+_WIRE_NUMBERS = {state: number for number, state in enumerate(_WIRE_STATES)}
 _TAGS = 0xFF
 
 
@@ -75,7 +76,7 @@ class Member:
             self.address[1],
             self.meta,
             self.incarnation,
-            _WIRE_STATES.index(self.state),
+            _WIRE_NUMBERS[self.state],
             self.versions,
         )
 

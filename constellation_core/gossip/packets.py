@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from constellation_core.gossip import lzw
 from constellation_core.gossip.messages import (
@@ -26,6 +26,7 @@ MAX_DECOMPRESSED = MAX_STREAM
 MAX_PARTS = 255
 _MAX_DEPTH = 4
 _COMPRESS_LZW = 0
+_WRAPPERS = frozenset((MessageType.COMPRESS, MessageType.COMPOUND))
 
 
 def compound(messages: Sequence[bytes]) -> list[bytes]:
@@ -54,10 +55,10 @@ def decompress(body: bytes, most: int = MAX_DECOMPRESSED) -> bytes:
         DecodeError: when it is invalid, too large, or of another algorithm.
     """
     fields = decode_map("compress", body)
-    if fields.number("Algo") != _COMPRESS_LZW:
+    if fields.number(b"Algo") != _COMPRESS_LZW:
         raise DecodeError("compress: unknown algorithm")
     try:
-        return lzw.decompress(fields.raw("Buf", most=MAX_COMPRESSED), most)
+        return lzw.decompress(fields.raw(b"Buf", most=MAX_COMPRESSED), most)
     except lzw.LZWError as error:
         raise DecodeError(f"compress: {error}") from None
 
@@ -67,12 +68,14 @@ def add_crc(message: bytes) -> bytes:
     return bytes((MessageType.HAS_CRC,)) + struct.pack(">I", zlib.crc32(message)) + message
 
 
-def unwrap(message: bytes) -> Iterator[bytes]:
+def unwrap(message: bytes) -> Iterable[bytes]:
     """The plain messages in a compound or compressed one; broken parts are left out.
 
     Raises:
         DecodeError: when the message as a whole is broken.
     """
+    if message and message[0] not in _WRAPPERS:
+        return (message,)
     return _Unwrapper().parts(message, 0)
 
 
@@ -97,7 +100,10 @@ class _Unwrapper:
             yield from self.parts(plain, depth + 1)
         elif message[0] == MessageType.COMPOUND:
             for part in _split(message):
-                yield from self.parts(part, depth + 1)
+                if part[0] in _WRAPPERS or depth == _MAX_DEPTH:
+                    yield from self.parts(part, depth + 1)
+                else:
+                    yield part
         else:
             yield message
 

@@ -6,6 +6,8 @@ on the wire, so it is parsed from what has arrived until it is complete.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgpack
 
 from constellation_core.gossip.messages import (
@@ -17,6 +19,7 @@ from constellation_core.gossip.messages import (
     Plain,
     PushPull,
     UserMessage,
+    decode_map,
     encode,
     encode_map,
     read_map,
@@ -42,7 +45,7 @@ def encode_stream(message: StreamMessage) -> bytes:
             "UserStateLen": len(message.user_state),
             "Join": message.join,
         }
-        rows = b"".join(encode_map(row.fields()) for row in message.rows)
+        rows = b"".join(map(_encode_row, message.rows))
         return bytes((MessageType.PUSH_PULL,)) + encode_map(header) + rows + message.user_state
     if isinstance(message, UserMessage):
         header = {"UserMsgLen": len(message.payload)}
@@ -91,8 +94,21 @@ def _push_pull(body: bytes) -> PushPull:
     reader = Reader(body, raw=True)
     header = read_map("push/pull", reader)
     count, length = _lengths(MessageType.PUSH_PULL, header)
-    rows = tuple(NodeRow.read(read_map("push/pull row", reader)) for _ in range(count))
-    return PushPull(header.flag("Join"), rows, _raw(body, reader.position, length))
+    rows = tuple(_row(reader.skipped()) for _ in range(count))
+    return PushPull(header.flag(b"Join"), rows, _raw(body, reader.position, length))
+
+
+# A view says of nearly every member what the one before said.
+
+
+@lru_cache(maxsize=2048)
+def _encode_row(row: NodeRow) -> bytes:
+    return encode_map(row.fields())
+
+
+@lru_cache(maxsize=2048)
+def _row(data: bytes) -> NodeRow:
+    return NodeRow.read(decode_map("push/pull row", data))
 
 
 def _user(body: bytes) -> UserMessage:
@@ -104,10 +120,10 @@ def _user(body: bytes) -> UserMessage:
 def _lengths(kind: int, header: Fields) -> tuple[int, int]:
     """How many maps, and then how many bytes, follow on the first map of a message."""
     if kind == MessageType.PUSH_PULL:
-        rows = header.number("Nodes", most=MAX_ROWS)
-        return rows, header.number("UserStateLen", most=MAX_STREAM)
+        rows = header.number(b"Nodes", most=MAX_ROWS)
+        return rows, header.number(b"UserStateLen", most=MAX_STREAM)
     if kind == MessageType.USER:
-        return 0, header.number("UserMsgLen", most=MAX_STREAM)
+        return 0, header.number(b"UserMsgLen", most=MAX_STREAM)
     return 0, 0
 
 

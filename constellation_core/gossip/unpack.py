@@ -104,6 +104,12 @@ class Reader:
             return None
         return self._unpacker.unpack()
 
+    def skipped(self) -> bytes:
+        """The bytes of the one value that stands here, whatever it is."""
+        start = self.position
+        self._unpacker.skip()
+        return self._data[start : self.position]
+
     def _at_container(self) -> bool:
         position = self.position
         if position >= len(self._data):
@@ -115,6 +121,29 @@ class Reader:
             or 0xC7 <= first <= 0xC9  # ext
             or 0xD4 <= first <= 0xD8  # fixext
         )
+
+
+def unpack_flat(data: bytes) -> dict[Any, Any] | None:
+    """The small map of scalars that stands at the beginning; ``None`` for everything else.
+
+    Without a :class:`Reader`, since nearly every message is such a map, and this takes a fifth of
+    the time. What gives ``None`` may still be a map, and is to be looked at by a reader.
+    """
+    try:
+        found = msgpack.unpackb(
+            data,
+            raw=True,
+            strict_map_key=False,
+            object_hook=_refuse_nested,
+            max_array_len=0,
+            max_map_len=MOST_FIELDS,
+            max_ext_len=0,
+        )
+    except msgpack.ExtraData as more:
+        found = more.unpacked
+    except (msgpack.UnpackException, ValueError, TypeError, OverflowError):
+        return None
+    return found if type(found) is dict else None
 
 
 def _refuse_nested(fields: dict[Any, Any]) -> dict[Any, Any]:

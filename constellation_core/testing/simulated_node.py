@@ -126,9 +126,11 @@ class SimulatedNode:
 
     def receive(self, data: bytes, source: Address) -> None:
         """A datagram arrives."""
-        if self._paused and len(self._inbox) >= _SOCKET_BUFFER:
-            return
-        self.handle(lambda: self.protocol.on_datagram(data, source, self._network.now))
+        if self.running and not self._paused:
+            self.protocol.on_datagram(data, source, self._network.now)
+            self._flush()
+        elif len(self._inbox) < _SOCKET_BUFFER:
+            self.handle(lambda: self.protocol.on_datagram(data, source, self._network.now))
 
     def handle(self, handle: Callable[[], None]) -> None:
         """Something arrives; a paused process gets it when it goes on."""
@@ -155,7 +157,7 @@ class SimulatedNode:
         deadline = self.protocol.next_deadline()
         if deadline is not None and (self._wake_at is None or deadline < self._wake_at):
             self._wake_at = deadline
-            self._network.at(deadline, lambda: self._wake(deadline))
+            self._network.at(deadline, self._wake, deadline)
 
     def _wake(self, deadline: float) -> None:
         if self._wake_at == deadline:

@@ -8,23 +8,21 @@ is one driver; the simulated network in ``constellation_core.testing`` is anothe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from random import Random
 
 from constellation_core.gossip.actions import (
     Action,
     Delegate,
-    Exchange,
     ExchangeFailed,
     NoDelegate,
-    SendDatagram,
 )
 from constellation_core.gossip.awareness import Awareness
-from constellation_core.gossip.broadcasts import BroadcastQueue, retransmit_limit
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.conflicts import NameGuard
+from constellation_core.gossip.dissemination import Dissemination
 from constellation_core.gossip.envelope import Envelope
+from constellation_core.gossip.exchanges import Exchanges, OnReply
 from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import (
     Address,
@@ -49,25 +47,16 @@ from constellation_core.gossip.messages import (
     decode,
     encode,
 )
-from constellation_core.gossip.packets import compound
 from constellation_core.gossip.paths import Paths
 from constellation_core.gossip.prober import Prober
 from constellation_core.gossip.stats import Stats
 from constellation_core.gossip.streams import StreamMessage
 from constellation_core.gossip.table import MemberTable
 from constellation_core.gossip.timers import Timers
-from constellation_core.model.node import NodeState
+from constellation_core.gossip.views import Views
 
-_COMPOUND_HEADER = 2
-_PART_OVERHEAD = 2
-_PUSH_PULL_SCALE_ABOVE = 32
 _NOTABLE_LAG = 0.1
 """Share of the probe timeout by which a timer may be late without the probes being given more."""
-_FIRST_PUSH_PULL = 1.0
-"""Seconds. A newcomer knows few members, so its news is sent on few times; until that has
-evened out it exchanges whole views more often: after 1, 2, 4, ... seconds."""
-
-OnReply = Callable[[StreamMessage | ExchangeFailed], None]
 
 
 class Protocol:
@@ -97,19 +86,24 @@ class Protocol:
         self.envelope = Envelope.of(config, keyring)
         self._delegate: Delegate = delegate or NoDelegate()
         self._actions: list[Action] = []
-        self._waiting: dict[int, OnReply] = {}
-        self._token = 0
-        self._queue = BroadcastQueue()
         self.stats = Stats()
         self.awareness = Awareness()
         self.timers = Timers(now)
         self.table = MemberTable(config, local, self.timers, rng, self.awareness, self)
         self.table.incompatible = self.stats.count_incompatible
         self._guard = NameGuard(self.timers, config.name_retry, self)
+        self._dissemination = Dissemination(
+            config,
+            self.table,
+            self.timers,
+            self.stats,
+            self.envelope,
+            self._delegate,
+            self._actions.append,
+        )
+        self._exchanges = Exchanges(self.timers, config.exchange_timeout, self._actions.append)
+        self._views = Views(config, self.table, self.timers, rng, self._exchanges, self._delegate)
         self._prober = Prober(config, self.table, self.timers, self.awareness, self.stats, self)
-        self._remembered: set[Address] = set()
-        self._started = False
-        self._push_pull_after = config.push_pull_interval
         self._asking: set[int] = set()
         self.seen_from: dict[str, Address] = {}
         """Members whose datagrams come from another address than they tell, and from which."""
@@ -119,18 +113,18 @@ class Protocol:
     def start(self, now: float) -> None:
         """Begin to probe and to gossip."""
         self.timers.now = now
-        self._started = True
+        self._dissemination.silent = False
         config = self._config
         self.every(config.probe_interval, self._probe)
-        self.every(config.gossip_interval, self._gossip)
-        self.every(config.rejoin_interval, self._rejoin)
-        self._push_pull_after = min(_FIRST_PUSH_PULL, config.push_pull_interval)
-        self.timers.call_later(self._rng.random() * self._push_pull_after, self._push_pull)
+        self.every(config.gossip_interval, self._dissemination.round)
+        self.every(config.rejoin_interval, self._views.rejoin)
+        self.every(config.push_pull_interval, self._forget)
+        self._views.start()
         self._delegate.attach(self)
 
     def stop(self) -> None:
         """Send nothing more."""
-        self._started = False
+        self._dissemination.silent = True
 
     def next_deadline(self) -> float | None:
         """When :meth:`poll` is to be called."""
@@ -146,7 +140,8 @@ class Protocol:
 
     def take_actions(self) -> list[Action]:
         """What the driver has to do; to be asked after every input."""
-        actions, self._actions = self._actions, []
+        actions = list(self._actions)
+        self._actions.clear()
         return actions
 
     def on_datagram(self, data: bytes, source: Address, now: float) -> None:
@@ -179,10 +174,7 @@ class Protocol:
         if elder is not None:
             return ErrorReply(f"this node gave its name up to {elder.address[0]}, see its log")
         if isinstance(request, PushPull):
-            # The answer is our view from before the merge, as memberlist gives it.
-            answer = self._view(join=False)
-            self._merge(request)
-            return answer
+            return self._views.answer(request)
         if isinstance(request, UserMessage):
             reply = self._delegate.on_request(request.payload)
             return UserMessage(reply) if reply is not None else None
@@ -194,9 +186,7 @@ class Protocol:
     def on_reply(self, token: int, reply: StreamMessage | ExchangeFailed, now: float) -> None:
         """The outcome of an :class:`~constellation_core.gossip.actions.Exchange`."""
         self.timers.now = max(now, self.timers.now)
-        callback = self._waiting.pop(token, None)
-        if callback is not None:
-            callback(reply)
+        self._exchanges.close(token, reply)
 
     # --- for the application -----------------------------------------------------------------
 
@@ -204,28 +194,17 @@ class Protocol:
         self, address: Address, done: Callable[[ExchangeFailed | None], None], *, join: bool
     ) -> None:
         """Exchange whole views with the node at ``address``."""
-
-        def on_reply(reply: StreamMessage | ExchangeFailed) -> None:
-            if isinstance(reply, PushPull):
-                self._merge(reply, join=join)
-                done(None)
-            elif isinstance(reply, ExchangeFailed):
-                done(reply)
-            else:
-                error = getattr(reply, "error", f"it answered with {type(reply).__name__}")
-                done(ExchangeFailed(error))
-
-        self._exchange(address, self._view(join=join), on_reply)
+        self._views.sync(address, done, join=join)
 
     def request(
         self, member: Member, payload: bytes, done: OnReply, *, wants_reply: bool = True
     ) -> None:
         """Send bytes of the application to a member over a stream, to be answered or not."""
-        self._exchange(member.address, UserMessage(payload), done, wants_reply=wants_reply)
+        self._exchanges.open(member.address, UserMessage(payload), done, wants_reply=wants_reply)
 
     def remember(self, addresses: set[Address]) -> None:
         """Addresses of nodes from an earlier life, to be tried until they answer."""
-        self._remembered |= addresses
+        self._views.remember(addresses)
 
     def every(self, interval: float, function: Callable[[], None]) -> None:
         """Call ``function`` every ``interval`` seconds, first after a random part of one."""
@@ -271,18 +250,18 @@ class Protocol:
     @property
     def goodbye_sent(self) -> bool:
         """Whether nothing about this node waits to be gossiped any more."""
-        return self.table.online_count() == 0 or self._config.name not in self._queue
+        return self.table.online_count() == 0 or self._config.name not in self._dissemination.queue
 
     @property
     def queued(self) -> int:
         """Messages about members that wait to be gossiped."""
-        return len(self._queue)
+        return len(self._dissemination.queue)
 
     # --- output of the table and the prober --------------------------------------------------
 
     def broadcast(self, subject: str, message: Alive | Suspect | Dead) -> None:
         """Queue a message about a member for gossip."""
-        self._queue.put(subject, encode(message))
+        self._dissemination.queue.put(subject, encode(message))
 
     def notify(self, event: MemberEvent) -> None:
         """Pass an event of the membership on."""
@@ -294,9 +273,7 @@ class Protocol:
 
     def send(self, address: Address, *messages: Plain | UserMessage) -> None:
         """Send messages by UDP, with as much gossip as fits beside them."""
-        parts = [encode(message) for message in messages]
-        used = sum(map(len, parts)) + _PART_OVERHEAD * len(parts)
-        self._send_parts(address, parts + self._piggyback(self._room() - used))
+        self._dissemination.send(address, *messages)
 
     def ping_stream(self, member: Member, ping: Ping, answered: Callable[[], None]) -> None:
         """Ping a member over TCP."""
@@ -306,7 +283,9 @@ class Protocol:
                 answered()
 
         timeout = self.awareness.scale(self._config.probe_interval) - self._config.probe_timeout
-        self._exchange(member.address, ping, on_reply, max(timeout, self._config.probe_timeout))
+        self._exchanges.open(
+            member.address, ping, on_reply, max(timeout, self._config.probe_timeout)
+        )
 
     # --- this node's own name ----------------------------------------------------------------
 
@@ -325,16 +304,23 @@ class Protocol:
             if isinstance(reply, Ack) and reply.seq == seq and asked_another:
                 answered()
 
-        self._exchange(claim.address, Ping(seq, claim.name), on_reply)
+        self._exchanges.open(claim.address, Ping(seq, claim.name), on_reply)
 
     def give_way(self, claim: Member) -> None:
         """Fall silent: an elder node has this node's name."""
+        self._dissemination.silent = True
+        where = f"{claim.address[0]}:{claim.address[1]}"
+        self._exchanges.refused = (
+            f"another node is called {claim.name} too, at {where}, and was there first"
+        )
         self._prober.abandon()
         self.table.postpone_suspicions(self._config.name_retry)
         self._delegate.on_event(MemberEvent(EventKind.NAME_LOST, claim, self.table.local))
 
     def speak_up(self) -> None:
         """Take part again, and see whether the elder node is still there."""
+        self._dissemination.silent = False
+        self._exchanges.refused = ""
         self.table.refute(0)
         for member in self.table.choose(1, lambda m: m.online):
             self.sync(member.address, lambda _: None, join=True)
@@ -371,100 +357,10 @@ class Protocol:
             case UserMessage():
                 self._delegate.on_message(message.payload)
 
-    def _gossip(self) -> None:
-        if not self._queue and not self._delegate.has_broadcasts():
-            return
-        now, most_dead = self.timers.now, self._config.gossip_to_dead
-
-        def wanted(member: Member) -> bool:
-            return member.online or (
-                member.state is NodeState.DEAD and now - member.since < most_dead
-            )
-
-        for member in self.table.choose(self._config.gossip_nodes, wanted):
-            parts = self._piggyback(self._room())
-            if not parts:
-                return
-            self._send_parts(member.address, parts)
-
-    def _room(self) -> int:
-        return self._config.datagram_size - self.envelope.overhead - _COMPOUND_HEADER
-
-    def _piggyback(self, room: int) -> list[bytes]:
-        limit = retransmit_limit(
-            self._config.retransmit_multiplier, max(1, self.table.online_count())
-        )
-        parts = self._queue.take(room, _PART_OVERHEAD, limit)
-        room -= sum(len(part) + _PART_OVERHEAD for part in parts)
-        if room > _PART_OVERHEAD + 1:
-            payloads = self._delegate.broadcasts(room, _PART_OVERHEAD + 1)
-            parts += [encode(UserMessage(payload)) for payload in payloads]
-        return parts
-
-    def _send_parts(self, address: Address, parts: list[bytes]) -> None:
-        if not self._started or self._guard.given_way_to is not None:
-            return
-        for part in parts:
-            self.stats.parts_out.add(part[0], len(part))
-        for message in compound(parts):
-            data = self.envelope.seal_datagram(message)
-            self.stats.datagrams_out += 1
-            self.stats.bytes_out += len(data)
-            self._actions.append(SendDatagram(address, data))
-
-    def _exchange(
-        self,
-        address: Address,
-        request: StreamMessage,
-        done: OnReply,
-        timeout: float | None = None,
-        *,
-        wants_reply: bool = True,
-    ) -> None:
-        elder = self._guard.given_way_to
-        if elder is not None:
-            where = f"{elder.address[0]}:{elder.address[1]}"
-            reason = f"another node is called {elder.name} too, at {where}, and was there first"
-            self.timers.call_later(0, lambda: done(ExchangeFailed(reason)))
-            return
-        self._token += 1
-        self._waiting[self._token] = done
-        timeout = timeout or self._config.exchange_timeout
-        self._actions.append(Exchange(self._token, address, request, wants_reply, timeout))
-
-    def _view(self, *, join: bool) -> PushPull:
-        # The dead as well, as long as they are known: after a partition each side holds the other
-        # to be dead, and only who reads that about itself can contradict with a higher number.
-        rows = tuple(member.row() for member in self.table.all())
-        return PushPull(join, rows, self._delegate.local_state(join=join))
-
-    def _merge(self, view: PushPull, *, join: bool = False) -> None:
-        self.table.merge(view.rows)
-        if view.user_state:
-            self._delegate.merge_state(view.user_state, join=join or view.join)
-
-    def _push_pull(self) -> None:
-        nodes = self.table.online_count()
-        scale = 1.0
-        if nodes > _PUSH_PULL_SCALE_ABOVE:
-            scale = math.ceil(math.log2(nodes) - math.log2(_PUSH_PULL_SCALE_ABOVE)) + 1.0
-        interval = self._config.push_pull_interval * scale
-        self._push_pull_after = min(2 * self._push_pull_after, interval)
-        self.timers.call_later(self._push_pull_after, self._push_pull)
-        for member in self.table.choose(1, lambda m: m.state is NodeState.ALIVE):
-            self.sync(member.address, lambda _: None, join=False)
+    def _forget(self) -> None:
         for member in self.table.forget():
-            self._queue.drop(member.name)
+            self._dissemination.queue.drop(member.name)
             self._delegate.on_forgotten(member)
-
-    def _rejoin(self) -> None:
-        """Try a node that is lost: so partitions heal, however long they lasted."""
-        online = {member.address for member in self.table.all() if member.online}
-        self._remembered -= online
-        lost = {m.address for m in self.table.all() if m.state is NodeState.DEAD}
-        candidates = sorted((lost | self._remembered) - online)
-        if candidates:
-            self.sync(self._rng.choice(candidates), lambda _: None, join=True)
 
     def _was_late(self, seconds: float) -> None:
         """This process did not run for so long; what was not heard meanwhile proves nothing."""

@@ -1,0 +1,109 @@
+"""Exchanges of whole views over TCP: they find what gossip missed, and heal partitions.
+
+Source: memberlist's push/pull. Ours tells of the dead as well, and tries them again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from random import Random
+
+from constellation_core.gossip.actions import Delegate, ExchangeFailed
+from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.exchanges import Exchanges
+from constellation_core.gossip.member import Address
+from constellation_core.gossip.messages import PushPull
+from constellation_core.gossip.streams import StreamMessage
+from constellation_core.gossip.table import MemberTable
+from constellation_core.gossip.timers import Timers
+from constellation_core.model.node import NodeState
+
+_SCALE_ABOVE = 32
+_FIRST = 1.0
+"""Seconds. A newcomer knows few members, so its news is sent on few times; until that has
+evened out it exchanges whole views more often: after 1, 2, 4, ... seconds."""
+
+
+class Views:
+    """Exchanges views with random members, and with those that are lost."""
+
+    def __init__(
+        self,
+        config: GossipConfig,
+        table: MemberTable,
+        timers: Timers,
+        rng: Random,
+        exchanges: Exchanges,
+        delegate: Delegate,
+    ) -> None:
+        self._config = config
+        self._table = table
+        self._timers = timers
+        self._rng = rng
+        self._exchanges = exchanges
+        self._delegate = delegate
+        self._remembered: set[Address] = set()
+        self._wait = config.push_pull_interval
+
+    def start(self) -> None:
+        """Begin to exchange views with random members."""
+        self._wait = min(_FIRST, self._config.push_pull_interval)
+        self._timers.call_later(self._rng.random() * self._wait, self._exchange_with_random)
+
+    def remember(self, addresses: set[Address]) -> None:
+        """Addresses of nodes from an earlier life, to be tried until they answer."""
+        self._remembered |= addresses
+
+    def sync(
+        self, address: Address, done: Callable[[ExchangeFailed | None], None], *, join: bool
+    ) -> None:
+        """Exchange views with the node at ``address``."""
+
+        def on_reply(reply: StreamMessage | ExchangeFailed) -> None:
+            if isinstance(reply, PushPull):
+                self._merge(reply, join=join)
+                done(None)
+            elif isinstance(reply, ExchangeFailed):
+                done(reply)
+            else:
+                error = getattr(reply, "error", f"it answered with {type(reply).__name__}")
+                done(ExchangeFailed(error))
+
+        self._exchanges.open(address, self._view(join=join), on_reply)
+
+    def answer(self, request: PushPull) -> PushPull:
+        """Take another node's view over; returns ours from before that, as memberlist does."""
+        answer = self._view(join=False)
+        self._merge(request, join=request.join)
+        return answer
+
+    def rejoin(self) -> None:
+        """Try a node that is lost: so partitions heal, however long they lasted."""
+        online = {member.address for member in self._table.all() if member.online}
+        self._remembered -= online
+        lost = {m.address for m in self._table.all() if m.state is NodeState.DEAD}
+        candidates = sorted((lost | self._remembered) - online)
+        if candidates:
+            self.sync(self._rng.choice(candidates), lambda _: None, join=True)
+
+    def _view(self, *, join: bool) -> PushPull:
+        # The dead as well, as long as they are known: after a partition each side holds the other
+        # to be dead, and only who reads that about itself can contradict with a higher number.
+        rows = tuple(member.row() for member in self._table.all())
+        return PushPull(join, rows, self._delegate.local_state(join=join))
+
+    def _merge(self, view: PushPull, *, join: bool) -> None:
+        self._table.merge(view.rows)
+        if view.user_state:
+            self._delegate.merge_state(view.user_state, join=join)
+
+    def _exchange_with_random(self) -> None:
+        nodes = self._table.online_count()
+        scale = 1.0
+        if nodes > _SCALE_ABOVE:
+            scale = math.ceil(math.log2(nodes) - math.log2(_SCALE_ABOVE)) + 1.0
+        self._wait = min(2 * self._wait, self._config.push_pull_interval * scale)
+        self._timers.call_later(self._wait, self._exchange_with_random)
+        for member in self._table.choose(1, lambda m: m.state is NodeState.ALIVE):
+            self.sync(member.address, lambda _: None, join=False)

@@ -28,6 +28,8 @@ from constellation_core.gossip.packets import MAX_STREAM, decompress
 from constellation_core.gossip.unpack import Reader
 
 MAX_ROWS = 100_000
+_USUAL_ROW = 1_024
+"""Bytes; the longest name and metadata that are allowed fit into it."""
 _STREAM_TYPES = {MessageType.PUSH_PULL, MessageType.USER, MessageType.COMPRESS, *PLAIN}
 
 StreamMessage = Plain | PushPull | UserMessage
@@ -94,7 +96,12 @@ def _push_pull(body: bytes) -> PushPull:
     reader = Reader(body, raw=True)
     header = read_map("push/pull", reader)
     count, length = _lengths(MessageType.PUSH_PULL, header)
-    rows = tuple(_row(reader.skipped()) for _ in range(count))
+    try:
+        rows = tuple(_row(reader.skipped()) for _ in range(count))
+    except msgpack.OutOfData:
+        raise
+    except (msgpack.UnpackException, ValueError) as error:
+        raise DecodeError(f"push/pull row: not msgpack ({type(error).__name__})") from None
     return PushPull(header.flag(b"Join"), rows, _raw(body, reader.position, length))
 
 
@@ -106,9 +113,18 @@ def _encode_row(row: NodeRow) -> bytes:
     return encode_map(row.fields())
 
 
-@lru_cache(maxsize=2048)
 def _row(data: bytes) -> NodeRow:
+    # What is remembered is bounded in number and, here, in size.
+    return _known_row(data) if len(data) <= _USUAL_ROW else _read_row(data)
+
+
+def _read_row(data: bytes) -> NodeRow:
     return NodeRow.read(decode_map("push/pull row", data))
+
+
+@lru_cache(maxsize=2048)
+def _known_row(data: bytes) -> NodeRow:
+    return _read_row(data)
 
 
 def _user(body: bytes) -> UserMessage:

@@ -31,6 +31,7 @@ from constellation_core.gossip import (
     MemberEvent,
     encode_tags,
 )
+from constellation_core.gossip.member import BORN_TAG
 from constellation_core.model.node import Node
 from constellation_core.model.service import Service
 from constellation_core.plugins.delivery import EventDelivery
@@ -65,6 +66,7 @@ class Agent:
         self.plugins = PluginSet(self.manager)
         self.delivery = EventDelivery(self.manager)
         self.bridge = EventBridge(self.delivery, self.journal)
+        self._born = 0
         self._own_addresses: HostAddresses | None = None
         self._workloads: LocalWorkloads | None = None
 
@@ -160,7 +162,7 @@ class Agent:
         own = HostAddresses()
         if settings.advertise is None and is_everywhere(bind[0]):
             self._own_addresses = own
-        epoch = self.data_dir.next_epoch(self.clock.time())
+        self._born = epoch = self.data_dir.next_epoch(self.clock.time())
         holder: list[Gossip] = []
 
         def new_epoch(changed: int) -> None:
@@ -193,7 +195,7 @@ class Agent:
         return gossip, catalog
 
     def _tags(self, epoch: int, api: tuple[str, int] | None) -> dict[str, str]:
-        tags = {"version": __version__}
+        tags = {"version": __version__, BORN_TAG: f"{self._born:x}"}
         if self._settings.agent.region:
             tags["region"] = self._settings.agent.region
         if api is not None:

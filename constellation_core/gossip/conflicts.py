@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from constellation_core.gossip.member import EPOCH_TAG, Address, Member, pack_ip
+from constellation_core.gossip.member import BORN_TAG, Address, Member, pack_ip
 from constellation_core.gossip.timers import Timers
 
 _TOLD_AGAIN_AFTER = 60.0
@@ -69,11 +69,11 @@ class ConflictLog:
 def seniority(member: Member) -> tuple[int, bytes, int]:
     """Orders two claimants of a name, the elder first; the same order on every node.
 
-    The epoch that a node tells of itself says when it started. For nodes that tell none, the
-    incarnation has to do; the address decides between equals.
+    Nodes tell when they started. For those that do not, the incarnation has to do; the address
+    decides between equals.
     """
     try:
-        began = int(member.tags[EPOCH_TAG], 16)
+        began = int(member.tags[BORN_TAG], 16)
     except (KeyError, ValueError):
         began = member.incarnation
     return (began, pack_ip(member.address[0]), member.address[1])

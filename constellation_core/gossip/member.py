@@ -17,8 +17,11 @@ Address = tuple[str, int]
 """IP literal and port."""
 
 EPOCH_TAG = "epoch"
-"""Metadata of a node: when its life began, in hexadecimal seconds; greater than in all earlier
-lives. Tells the elder of two nodes with one name, and which life rows in a catalog belong to."""
+"""Metadata of a node: which life the rows that it publishes belong to, in hexadecimal seconds;
+greater than in all earlier lives."""
+BORN_TAG = "born"
+"""Metadata of a node: when it started, in hexadecimal seconds. Tells the elder of two nodes with
+one name; it stays when the epoch has to be raised."""
 
 _WIRE_STATES = (NodeState.ALIVE, NodeState.SUSPECT, NodeState.DEAD, NodeState.LEFT)
 _WIRE_NUMBERS = {state: number for number, state in enumerate(_WIRE_STATES)}

@@ -219,6 +219,44 @@ async def test_a_node_with_another_key_stays_out_and_says_so(tmp_path: Path, cli
         assert secret not in json.dumps(rows)
 
 
+async def test_a_node_with_the_name_of_an_elder_stays_silent_and_says_so(
+    tmp_path: Path, cli: Any
+) -> None:
+    async with LocalCluster(tmp_path, ["a", "b", "c"], services=HELLO) as cluster:
+        await cluster.wait_until_whole()
+        await cluster.stop_node("c")
+        config = cluster.nodes["c"].config_file
+        config.write_text(config.read_text().replace('name = "c"', 'name = "b"'))
+        await cluster.start_node("c")
+
+        async def noticed() -> bool:
+            return "is called b too" in cluster.nodes["c"].log_file.read_text()
+
+        await until(noticed, 20.0, "node c to notice that its name is another's")
+        command = type(cli)(cluster.nodes["c"].folder)
+        shown = command("status").stdout
+        assert "was there first" in " ".join(shown.split())
+        rows = json.loads(command("verify", "--json", expect=1).stdout)["checks"]
+        checks = {each["name"]: each for each in rows}
+        assert checks["gossip.name"]["status"] == "fail"
+        assert "[agent] name" in checks["gossip.name"]["remedy"]
+        # The elder was not disturbed, and its instance is where it was.
+        for name in ("a", "b"):
+            events = [
+                each
+                for each in await cluster.get(name, "/api/v1/events?follow=false")
+                if each["kind"] in ("node-failed", "node-suspect") and each["subject"] == "b"
+            ]
+            assert not events
+        gossip = (await cluster.get("a", "/api/v1/status"))["gossip"]
+        assert gossip["last_conflict"]["claimed_from"] == cluster.nodes["c"].gossip
+        (service,) = await cluster.get("a", "/api/v1/services")
+        assert {each["node"]: each["health"] for each in service["instances"]} == {
+            "a": "healthy",
+            "b": "healthy",
+        }
+
+
 async def test_garbage_on_all_ports_changes_nothing(tmp_path: Path) -> None:
     async with LocalCluster(tmp_path, ["a", "b"], services=HELLO) as cluster:
         await cluster.wait_until_whole()

@@ -191,7 +191,7 @@ def test_both_claimants_see_the_same_elder(claims: list[tuple[int, int, bool]]) 
             incarnation,
             NodeState.ALIVE,
             0.0,
-            encode_tags({"epoch": f"{epoch:x}"}) if tagged else b"",
+            encode_tags({"born": f"{epoch:x}"}) if tagged else b"",
         )
         for number, (incarnation, epoch, tagged) in enumerate(claims)
     )

@@ -17,8 +17,8 @@ from constellation_core.catalog.budget import TokenBucket
 from constellation_core.catalog.messages import (
     CatalogMessageError,
     Compare,
+    Decoder,
     PullRequest,
-    decode,
     encode,
 )
 from constellation_core.catalog.owners import OwnerState, Update
@@ -77,6 +77,7 @@ class Catalog:
         config: timing and limits.
         on_event: told of every event of the membership, after the catalog has taken it in.
         on_epoch: told the new epoch when this node finds traces of a life with a greater one.
+        decoder: decodes what others say; simulated nodes may share one.
     """
 
     def __init__(
@@ -88,11 +89,15 @@ class Catalog:
         *,
         on_event: Callable[[MemberEvent], None] = lambda _: None,
         on_epoch: Callable[[int], None] = lambda _: None,
+        decoder: Decoder | None = None,
     ) -> None:
         self._config = config or CatalogConfig()
         self._rng = rng
         self._on_event = on_event
         self._on_epoch = on_epoch
+        self._decoder = decoder or Decoder()
+        self._protocol: Protocol | None = None
+        self._sync: AntiEntropy | None = None
         self.stats = CatalogStats()
         # The version 1 is an empty snapshot: it tells the others that an earlier life is over.
         self._own = OwnerState(node, epoch, 1)
@@ -104,8 +109,6 @@ class Catalog:
         self._buried_at: dict[str, float] = {}
         self._bucket = TokenBucket(self._config.bytes_per_second, self._config.burst)
         self._alone = False
-        self._protocol: Protocol | None = None
-        self._sync: AntiEntropy | None = None
 
     # --- what this node publishes ------------------------------------------------------------
 
@@ -196,7 +199,9 @@ class Catalog:
         """The protocol that this rides on; called by it once, when it starts."""
         self._protocol = protocol
         config = self._config
-        sync = AntiEntropy(self._replica, protocol, self._rng, config.pull_delay, self.stats)
+        sync = AntiEntropy(
+            self._replica, protocol, self._rng, config.pull_delay, self.stats, self._decoder
+        )
         self._sync = sync
         protocol.every(config.sync_interval, sync.sync_with_random)
         protocol.every(config.tombstone_seconds / 10, self._bury)
@@ -217,7 +222,7 @@ class Catalog:
     def on_message(self, payload: bytes) -> None:
         """A broadcast came."""
         try:
-            message = decode(payload)
+            message = self._decoder.decode(payload)
         except CatalogMessageError as error:
             self.stats.reject(str(error))
             return
@@ -251,7 +256,7 @@ class Catalog:
         if self._sync is None:
             return None
         try:
-            message = decode(payload)
+            message = self._decoder.decode(payload)
         except CatalogMessageError as error:
             self.stats.reject(str(error))
             return None
@@ -271,7 +276,7 @@ class Catalog:
     def merge_state(self, state: bytes, *, join: bool) -> None:
         """The other side's :meth:`local_state`."""
         try:
-            message = decode(state)
+            message = self._decoder.decode(state)
         except CatalogMessageError:
             # A plain memberlist or Serf node may add something of its own.
             return

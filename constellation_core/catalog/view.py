@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
@@ -42,7 +43,8 @@ class View:
         self._by_service: dict[str, dict[str, Instance]] = {}
         self._published: dict[str, dict[str, tuple[PublishedService, str]]] = {}
         self._in_force: dict[str, PublishedService] = {}
-        self._changes: deque[tuple[int, str]] = deque(maxlen=_REMEMBERED_CHANGES)
+        # The last one belongs to the present revision, the one before to the one before.
+        self._changes: deque[str] = deque(maxlen=_REMEMBERED_CHANGES)
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: list[Callable[[Change], None]] = []
 
@@ -65,14 +67,10 @@ class View:
         """Services that changed after revision ``since``; ``None`` when that is too long ago."""
         if since >= self.revision:
             return set()
-        if not self._changes or self._changes[0][0] > since + 1:
+        newer = self.revision - since
+        if len(self._changes) < newer:
             return None
-        changed = set()
-        for revision, service in reversed(self._changes):
-            if revision <= since:
-                break
-            changed.add(service)
-        return changed
+        return set(islice(reversed(self._changes), newer))
 
     async def wait_change(self, since: int) -> int:
         """Wait until the revision is above ``since``; return it."""
@@ -150,7 +148,7 @@ class View:
 
     def _changed(self, service: str, change: Change) -> None:
         self.revision += 1
-        self._changes.append((self.revision, service))
+        self._changes.append(service)
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

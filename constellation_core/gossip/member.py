@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 
 import msgpack
 
@@ -153,12 +154,13 @@ def encode_tags(tags: Mapping[str, str]) -> bytes:
     return encoded
 
 
+@lru_cache(maxsize=1024)
 def decode_tags(meta: bytes) -> Mapping[str, str]:
     """The inverse of :func:`encode_tags`; what is not in this encoding gives no words."""
     if not meta or meta[0] != _TAGS:
-        return {}
+        return MappingProxyType({})
     try:
         tags = msgpack.unpackb(meta[1:], raw=True, strict_map_key=False)
-        return {key.decode(): value.decode() for key, value in tags.items()}
+        return MappingProxyType({key.decode(): value.decode() for key, value in tags.items()})
     except (msgpack.UnpackException, ValueError, TypeError, AttributeError):
-        return {}
+        return MappingProxyType({})

@@ -193,6 +193,10 @@ class Catalog:
         members = sorted(self._protocol.table.all(), key=lambda member: member.name)
         return [node_of(member) for member in members]
 
+    def versions(self) -> Mapping[str, tuple[int, int]]:
+        """Epoch and version of every owner's rows, as far as they are known here."""
+        return self._replica.versions()
+
     async def wait_change(self, since: int) -> int:
         """Wait until the revision is above ``since``; return it."""
         return await self._view.wait_change(since)
@@ -200,6 +204,17 @@ class Catalog:
     def subscribe(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Call ``listener`` with every change; returns what ends that."""
         return self._view.subscribe(listener)
+
+    def acquaint(self, other: Catalog) -> None:
+        """Know all that another node's catalog knows, as after a long calm, and tell nobody.
+
+        For simulations, after ``Protocol.acquaint``. Both share what is immutable.
+        """
+        self._replica.acquaint(other._replica)
+        self._announced = self._own.version
+        self._told = deque([(-math.inf, self._own.version)])
+        if self._sync is not None:
+            self._sync.warm = True
 
     # --- the gossip's delegate ---------------------------------------------------------------
 

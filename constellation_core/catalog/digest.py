@@ -39,6 +39,10 @@ class LiveDigest:
             self._sum += _mark(owner, *known)
             self.known[owner] = known
 
+    def acquaint(self, other: LiveDigest) -> None:
+        """Become a copy of another."""
+        self.known, self._sum = dict(other.known), other._sum
+
     def fingerprint(self) -> bytes:
         """Eight bytes that are equal for equal digests."""
         return (self._sum & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big")

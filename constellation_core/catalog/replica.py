@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from constellation_core.catalog.digest import Digest, LiveDigest
@@ -132,6 +132,20 @@ class Replica:
         self._count(own.owner)
         self._on_own_past(own.epoch)
 
+    def acquaint(self, other: Replica) -> None:
+        """Know what another node's replica knows; for :meth:`Catalog.acquaint`."""
+        if other is self:
+            return
+        self._owners = {
+            owner: replace(state)
+            for owner, state in other._owners.items()
+            if owner != self.own.owner
+        }
+        self._owners[self.own.owner] = self.own
+        self._digest.acquaint(other._digest)
+        self._count(self.own.owner)
+        self.view.acquaint(other.view)
+
     def judge(self, owner: str) -> None:
         """The owner's membership state changed: work out anew what its rows are worth."""
         self._count(owner)
@@ -151,6 +165,10 @@ class Replica:
     def digest(self) -> Digest:
         """Epoch and version of every owner that lives."""
         return self._digest.known
+
+    def versions(self) -> dict[str, tuple[int, int]]:
+        """Epoch and version of every owner, whether it lives or not."""
+        return {owner: (state.epoch, state.version) for owner, state in self._owners.items()}
 
     def fingerprint(self) -> bytes:
         """Of :meth:`digest`."""

@@ -93,6 +93,15 @@ class View:
 
         return end
 
+    def acquaint(self, other: View) -> None:
+        """Show what another view shows, as one change that nobody is told of."""
+        self._instances = dict(other._instances)
+        self._by_service = {name: dict(found) for name, found in other._by_service.items()}
+        self._published = {name: dict(owners) for name, owners in other._published.items()}
+        self._in_force = dict(other._in_force)
+        self._changes.clear()
+        self.revision += 1
+
     # --- writing -----------------------------------------------------------------------------
 
     def put_instance(self, instance: Instance | None, instance_id: str) -> None:

@@ -8,7 +8,7 @@ is one driver; the simulated network in ``constellation_core.testing`` is anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 from constellation_core.gossip.actions import (
@@ -205,6 +205,15 @@ class Protocol:
     def remember(self, addresses: set[Address]) -> None:
         """Addresses of nodes from an earlier life, to be tried until they answer."""
         self._views.remember(addresses)
+
+    def acquaint(self, members: Mapping[str, Member]) -> None:
+        """Know these members, as after a long calm, without telling or asking anybody.
+
+        For simulations that do not begin with a large cluster's first minute. The delegate hears
+        nothing of it.
+        """
+        self.table.acquaint(members)
+        self._views.settle()
 
     def every(self, interval: float, function: Callable[[], None]) -> None:
         """Call ``function`` every ``interval`` seconds, first after a random part of one."""

@@ -9,7 +9,7 @@ Source: Das, Gupta and Motivala, "SWIM" (2002), section 4.2, and memberlist's ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
@@ -292,6 +292,12 @@ class MemberTable:
         for name, running in self._suspected.items():
             running.suspicion.postpone(seconds)
             self._schedule(name, running)
+
+    def acquaint(self, members: Mapping[str, Member]) -> None:
+        """Know these members too, and tell nobody; for :meth:`Protocol.acquaint`."""
+        self._members = {**members, **self._members}
+        self._others = [name for name in self._members if name != self._config.name]
+        self._online = sum(member.online for member in self._members.values())
 
     def forget(self) -> list[Member]:
         """Drop members that were dead or gone for long enough; returns them."""

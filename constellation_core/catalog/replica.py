@@ -92,17 +92,17 @@ class Replica:
         if owner == self.own.owner:
             self.meet_own_past(update.epoch, update.version)
             return Taken.OLD
+        state = self.state(owner)
+        if not state.lacks(update.epoch, update.version):
+            self._stats.updates_old += 1
+            return Taken.OLD
         if self._member(owner) is None:
             return Taken.REFUSED
         if update.damaged:
             self._stats.reject(f"{owner} publishes rows that cannot be accepted")
-        state = self.state(owner)
         if not state.fits(update):
-            if state.lacks(update.epoch, update.version):
-                self._stats.gaps += 1
-                return Taken.GAP
-            self._stats.updates_old += 1
-            return Taken.OLD
+            self._stats.gaps += 1
+            return Taken.GAP
         try:
             changes = state.apply(update)
         except ValueError as error:

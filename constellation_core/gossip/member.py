@@ -22,6 +22,7 @@ EPOCH_TAG = "epoch"
 lives. Tells the elder of two nodes with one name, and which life rows in a catalog belong to."""
 
 _WIRE_STATES = (NodeState.ALIVE, NodeState.SUSPECT, NodeState.DEAD, NodeState.LEFT)
+_ONLINE = (NodeState.ALIVE, NodeState.SUSPECT)
 _WIRE_NUMBERS = {state: number for number, state in enumerate(_WIRE_STATES)}
 _TAGS = 0xFF
 
@@ -51,7 +52,7 @@ class Member:
     @property
     def online(self) -> bool:
         """Alive, as far as anybody knows; a suspect still counts."""
-        return self.state in (NodeState.ALIVE, NodeState.SUSPECT)
+        return self.state in _ONLINE
 
     @property
     def tags(self) -> Mapping[str, str]:

@@ -344,6 +344,8 @@ class Protocol:
         if self._guard.given_way_to is not None:
             return
         match message:
+            case UserMessage():
+                self._delegate.on_message(message.payload)
             case Ping():
                 self._note_source(message, source)
                 self._prober.on_ping(message, source)
@@ -363,8 +365,6 @@ class Protocol:
                 self.table.suspect(message)
             case Dead():
                 self.table.dead(message)
-            case UserMessage():
-                self._delegate.on_message(message.payload)
 
     def _forget(self) -> None:
         for member in self.table.forget():

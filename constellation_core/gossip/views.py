@@ -86,6 +86,8 @@ class Views:
 
     def rejoin(self) -> None:
         """Try a node that is lost: so partitions heal, however long they lasted."""
+        if self._table.all_online and not self._remembered:
+            return
         online = {member.address for member in self._table.all() if member.online}
         self._remembered -= online
         lost = {m.address for m in self._table.all() if m.state is NodeState.DEAD}

@@ -9,6 +9,8 @@ machine like the protocol itself.
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -17,8 +19,8 @@ from constellation_core.catalog.budget import TokenBucket
 from constellation_core.catalog.messages import (
     CatalogMessageError,
     Compare,
+    Decoder,
     PullRequest,
-    decode,
     encode,
 )
 from constellation_core.catalog.owners import OwnerState, Update
@@ -41,6 +43,8 @@ from constellation_core.model.published import PublishedService
 
 log = logging.getLogger("constellation.catalog")
 
+_NOTHING_TOLD = (-math.inf, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogConfig:
@@ -52,6 +56,8 @@ class CatalogConfig:
         bytes_per_second: what broadcasts may use; the rest is left to the comparisons.
         burst: bytes that may be used at once after a calm time.
         message_size: largest broadcast; more is announced only, and pulled.
+        settling: seconds after which everybody should know of an announced change. A broadcast
+            holds what changed since, so that it can be applied by all but those who missed more.
         retransmit_multiplier: scales how often a broadcast is sent.
         tombstone_seconds: how long a removal is remembered.
         warm_timeout: seconds after which an unanswered node works with what it knows.
@@ -62,6 +68,7 @@ class CatalogConfig:
     bytes_per_second: float = 12_000.0
     burst: float = 24_000.0
     message_size: int = 1_200
+    settling: float = 5.0
     retransmit_multiplier: int = 3
     tombstone_seconds: float = 3_600.0
     warm_timeout: float = 30.0
@@ -77,6 +84,7 @@ class Catalog:
         config: timing and limits.
         on_event: told of every event of the membership, after the catalog has taken it in.
         on_epoch: told the new epoch when this node finds traces of a life with a greater one.
+        decoder: decodes what others say; simulated nodes may share one.
     """
 
     def __init__(
@@ -88,11 +96,15 @@ class Catalog:
         *,
         on_event: Callable[[MemberEvent], None] = lambda _: None,
         on_epoch: Callable[[int], None] = lambda _: None,
+        decoder: Decoder | None = None,
     ) -> None:
         self._config = config or CatalogConfig()
         self._rng = rng
         self._on_event = on_event
         self._on_epoch = on_epoch
+        self._decoder = decoder or Decoder()
+        self._protocol: Protocol | None = None
+        self._sync: AntiEntropy | None = None
         self.stats = CatalogStats()
         # The version 1 is an empty snapshot: it tells the others that an earlier life is over.
         self._own = OwnerState(node, epoch, 1)
@@ -100,12 +112,11 @@ class Catalog:
         self._view = self._replica.view
         self._queue = BroadcastQueue()
         self._announced = 0
+        self._told = deque([_NOTHING_TOLD])
         self._base = 0
         self._buried_at: dict[str, float] = {}
         self._bucket = TokenBucket(self._config.bytes_per_second, self._config.burst)
         self._alone = False
-        self._protocol: Protocol | None = None
-        self._sync: AntiEntropy | None = None
 
     # --- what this node publishes ------------------------------------------------------------
 
@@ -182,6 +193,10 @@ class Catalog:
         members = sorted(self._protocol.table.all(), key=lambda member: member.name)
         return [node_of(member) for member in members]
 
+    def versions(self) -> Mapping[str, tuple[int, int]]:
+        """Epoch and version of every owner's rows, as far as they are known here."""
+        return self._replica.versions()
+
     async def wait_change(self, since: int) -> int:
         """Wait until the revision is above ``since``; return it."""
         return await self._view.wait_change(since)
@@ -190,13 +205,26 @@ class Catalog:
         """Call ``listener`` with every change; returns what ends that."""
         return self._view.subscribe(listener)
 
+    def acquaint(self, other: Catalog) -> None:
+        """Know all that another node's catalog knows, as after a long calm, and tell nobody.
+
+        For simulations, after ``Protocol.acquaint``. Both share what is immutable.
+        """
+        self._replica.acquaint(other._replica)
+        self._announced = self._own.version
+        self._told = deque([(-math.inf, self._own.version)])
+        if self._sync is not None:
+            self._sync.warm = True
+
     # --- the gossip's delegate ---------------------------------------------------------------
 
     def attach(self, protocol: Protocol) -> None:
         """The protocol that this rides on; called by it once, when it starts."""
         self._protocol = protocol
         config = self._config
-        sync = AntiEntropy(self._replica, protocol, self._rng, config.pull_delay, self.stats)
+        sync = AntiEntropy(
+            self._replica, protocol, self._rng, config.pull_delay, self.stats, self._decoder
+        )
         self._sync = sync
         protocol.every(config.sync_interval, sync.sync_with_random)
         protocol.every(config.tombstone_seconds / 10, self._bury)
@@ -217,7 +245,7 @@ class Catalog:
     def on_message(self, payload: bytes) -> None:
         """A broadcast came."""
         try:
-            message = decode(payload)
+            message = self._decoder.decode(payload)
         except CatalogMessageError as error:
             self.stats.reject(str(error))
             return
@@ -251,7 +279,7 @@ class Catalog:
         if self._sync is None:
             return None
         try:
-            message = decode(payload)
+            message = self._decoder.decode(payload)
         except CatalogMessageError as error:
             self.stats.reject(str(error))
             return None
@@ -271,7 +299,7 @@ class Catalog:
     def merge_state(self, state: bytes, *, join: bool) -> None:
         """The other side's :meth:`local_state`."""
         try:
-            message = decode(state)
+            message = self._decoder.decode(state)
         except CatalogMessageError:
             # A plain memberlist or Serf node may add something of its own.
             return
@@ -290,30 +318,53 @@ class Catalog:
         known = self._own.rows.get(key)
         if known is not None and known.value is not None:
             self._replica.change_own(Row(key, self._own.version + 1, b"", None))
-            self._buried_at[key] = self._protocol.timers.now if self._protocol else 0.0
+            self._buried_at[key] = self._now()
 
     def _announce(self) -> None:
         """Queue what changed since the last time; called when a datagram is about to leave."""
         own = self._own
         if self._announced == own.version:
             return
-        # While an earlier update still waits, the new one has to contain it.
-        base = self._base if own.owner in self._queue else self._announced
-        payload = encode(own.since(0))
-        if len(payload) <= self._config.message_size:
-            base = 0
-        else:
-            payload = encode(own.since(max(1, base)))
-        if len(payload) > self._config.message_size:
-            # Too much for a datagram: only say that there is more, and be asked for it.
-            payload = encode(Update(own.owner, own.epoch, own.version, own.version, ()))
+        payload, base = self._announcement()
         self._base = base
         self._announced = own.version
+        self._told.append((self._now(), own.version))
         self._queue.put(own.owner, payload)
+
+    def _announcement(self) -> tuple[bytes, int]:
+        """What to broadcast of this node's rows, and the version that it can be applied to."""
+        own, most = self._own, self._config.message_size
+        # While an earlier update still waits, the new one has to contain it.
+        newest = self._base if own.owner in self._queue else self._announced
+        update = own.since(min(newest, self._settled()))
+        living = sum(row.value is not None for row in own.rows.values())
+        if update.base and 2 * len(update.rows) >= living:
+            # Nearly as short, and it can be applied by everybody.
+            update = own.since(0)
+        payload = encode(update)
+        if len(payload) > most:
+            update = own.since(max(1, newest))
+            payload = encode(update)
+        if len(payload) > most:
+            # Too much for a datagram: only say that there is more, and be asked for it.
+            payload = encode(Update(own.owner, own.epoch, own.version, own.version, ()))
+            return payload, max(1, newest)
+        return payload, update.base
+
+    def _settled(self) -> int:
+        """The latest version that everybody should have heard of by now; 0 for none."""
+        since = self._now() - self._config.settling
+        while len(self._told) > 1 and self._told[1][0] <= since:
+            self._told.popleft()
+        return self._told[0][1]
+
+    def _now(self) -> float:
+        return self._protocol.timers.now if self._protocol is not None else 0.0
 
     def _go_on_in(self, epoch: int) -> None:
         """This node's own rows have a new epoch."""
         self._announced = 0
+        self._told = deque([_NOTHING_TOLD])
         self._on_epoch(epoch)
 
     def _member(self, name: str) -> Member | None:

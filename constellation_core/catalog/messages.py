@@ -5,15 +5,16 @@ The first byte is 0x80 or more: Serf has its own meaning for small ones.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgpack
 
+from constellation_core.catalog.digest import MOST_OWNERS, Digest, pack_digest, unpack_digest
 from constellation_core.catalog.owners import Update
-from constellation_core.catalog.rows import MAX_ROWS, RowError, decode_row
+from constellation_core.catalog.rows import MAX_ROWS, Row, RowError, decode_row
 from constellation_core.gossip.unpack import Reader
 
 _UPDATE = 0xC1
@@ -22,10 +23,8 @@ _DIGEST = 0xC3
 _EXCHANGE = 0xC4
 _UPDATES = 0xC5
 
-_MOST_OWNERS = 10_000
-
-Digest = Mapping[str, tuple[int, int]]
-"""Epoch and version by owner."""
+_REMEMBERED_SIZE = 2_048
+"""Bytes; larger updates are not broadcast, so they do not come again."""
 
 
 class CatalogMessageError(Exception):
@@ -65,12 +64,6 @@ class Updates:
 Message = Update | Compare | DigestReply | PullRequest | Updates
 
 
-def fingerprint(digest: Digest) -> bytes:
-    """Eight bytes that are equal for equal digests."""
-    text = msgpack.packb(sorted((owner, *known) for owner, known in digest.items()))
-    return hashlib.blake2b(text, digest_size=8).digest()
-
-
 def encode(message: Message) -> bytes:
     """The bytes of a message."""
     match message:
@@ -79,40 +72,73 @@ def encode(message: Message) -> bytes:
         case Compare():
             return _pack(_COMPARE, [message.node, message.fingerprint])
         case DigestReply():
-            return _pack(_DIGEST, _flat(message.digest))
+            return _pack(_DIGEST, pack_digest(message.digest))
         case PullRequest():
             offered = [_plain(update) for update in message.offered]
-            return _pack(_EXCHANGE, [_flat(message.wanted), offered])
+            return _pack(_EXCHANGE, [pack_digest(message.wanted), offered])
         case Updates():
             return _pack(_UPDATES, [_plain(update) for update in message.updates])
 
 
-def decode(data: bytes) -> Message:
-    """The inverse of :func:`encode`. Rows that are not acceptable are left out of updates.
+class Decoder:
+    """Decodes messages, and remembers the latest updates and rows among them.
 
-    Raises:
-        CatalogMessageError: when it is not a message of the catalog.
+    A broadcast comes a dozen times in the same bytes, and a row comes again with each update of
+    its owner. Simulated nodes may share a decoder, and with it what it has decoded: everything in
+    a message is immutable.
+
+    Args:
+        updates: so many updates are remembered.
+        rows: so many rows are remembered.
     """
-    if not data:
-        raise CatalogMessageError("empty")
-    reader = Reader(data[1:], raw=False)
-    try:
-        match data[0]:
-            case 0xC1:
-                return _update(reader)
-            case 0xC2:
-                _tuple(reader, 2)
-                return Compare(_name(reader.scalar()), _bytes(reader.scalar()))
-            case 0xC3:
-                return DigestReply(_digest(reader))
-            case 0xC4:
-                _tuple(reader, 2)
-                return PullRequest(_digest(reader), _updates(reader))
-            case 0xC5:
-                return Updates(_updates(reader))
-    except (msgpack.UnpackException, ValueError, TypeError) as error:
-        raise CatalogMessageError(f"{type(error).__name__}: {error}") from None
-    raise CatalogMessageError(f"unknown message {data[0]:#x}")
+
+    def __init__(self, *, updates: int = 256, rows: int = 1_024) -> None:
+        self._row = lru_cache(maxsize=rows)(decode_row)
+        self._known_update = lru_cache(maxsize=updates)(self._read_update)
+
+    def decode(self, data: bytes) -> Message:
+        """The inverse of :func:`encode`. Rows that are not acceptable are left out of updates.
+
+        Raises:
+            CatalogMessageError: when it is not a message of the catalog.
+        """
+        if not data:
+            raise CatalogMessageError("empty")
+        try:
+            if data[0] == _UPDATE:
+                return self._update(data[1:])
+            reader = Reader(data[1:], raw=False)
+            match data[0]:
+                case 0xC2:
+                    _tuple(reader, 2)
+                    return Compare(_name(reader.scalar()), _bytes(reader.scalar()))
+                case 0xC3:
+                    return DigestReply(_digest(reader))
+                case 0xC4:
+                    _tuple(reader, 2)
+                    return PullRequest(_digest(reader), self._updates(reader))
+                case 0xC5:
+                    return Updates(self._updates(reader))
+        except (msgpack.UnpackException, ValueError, TypeError) as error:
+            raise CatalogMessageError(f"{type(error).__name__}: {error}") from None
+        raise CatalogMessageError(f"unknown message {data[0]:#x}")
+
+    def _updates(self, reader: Reader) -> tuple[Update, ...]:
+        count = reader.array_header(MOST_OWNERS)
+        return tuple(self._update(reader.skipped()) for _ in range(count))
+
+    def _update(self, body: bytes) -> Update:
+        if len(body) > _REMEMBERED_SIZE:
+            return self._read_update(body)
+        return self._known_update(body)
+
+    def _read_update(self, body: bytes) -> Update:
+        return _update(Reader(body, raw=False), self._row)
+
+
+def decode(data: bytes) -> Message:
+    """:meth:`Decoder.decode`, for a single message."""
+    return Decoder().decode(data)
 
 
 def _pack(kind: int, plain: Any) -> bytes:
@@ -125,10 +151,6 @@ def _plain(update: Update) -> list[Any]:
     return [update.owner, update.epoch, update.base, update.version, rows]
 
 
-def _flat(digest: Digest) -> list[Any]:
-    return [[owner, *known] for owner, known in sorted(digest.items())]
-
-
 def _tuple(reader: Reader, length: int) -> None:
     """Enter a list of exactly ``length`` elements."""
     if reader.array_header(length) != length:
@@ -136,19 +158,10 @@ def _tuple(reader: Reader, length: int) -> None:
 
 
 def _digest(reader: Reader) -> Digest:
-    digest = {}
-    for _ in range(reader.array_header(_MOST_OWNERS)):
-        _tuple(reader, 3)
-        owner = _name(reader.scalar())
-        digest[owner] = (_count(reader.scalar()), _count(reader.scalar()))
-    return digest
+    return unpack_digest(_bytes(reader.scalar()))
 
 
-def _updates(reader: Reader) -> tuple[Update, ...]:
-    return tuple(_update(reader) for _ in range(reader.array_header(_MOST_OWNERS)))
-
-
-def _update(reader: Reader) -> Update:
+def _update(reader: Reader, decode_row: Callable[[str, str, int, bytes], Row]) -> Update:
     _tuple(reader, 5)
     owner = _name(reader.scalar())
     epoch, base, version = (_count(reader.scalar()) for _ in range(3))

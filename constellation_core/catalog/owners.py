@@ -8,7 +8,7 @@ lacks. The model is that of Scuttlebutt (van Renesse et al., 2008).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from constellation_core.catalog.rows import MAX_ROWS, Row
@@ -33,6 +33,16 @@ class Update:
     version: int
     rows: tuple[Row, ...]
     damaged: bool = False
+    by_key: Mapping[str, Row] = field(init=False, repr=False, compare=False)
+    """The rows; where a key stands twice, the newer one. Who takes a snapshot keeps just this."""
+
+    def __post_init__(self) -> None:
+        by_key: dict[str, Row] = {}
+        for row in self.rows:
+            known = by_key.get(row.key)
+            if known is None or known.version < row.version:
+                by_key[row.key] = row
+        object.__setattr__(self, "by_key", by_key)
 
 
 @dataclass(slots=True)
@@ -42,7 +52,7 @@ class OwnerState:
     owner: str
     epoch: int = 0
     version: int = 0
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: Mapping[str, Row] = field(default_factory=dict)
     buried: int = 0
     """The highest version of a tombstone that has been dropped: below it only a snapshot helps."""
 
@@ -64,17 +74,20 @@ class OwnerState:
         """Take the update over; ``(key, old, new)`` of what changed, without tombstones."""
         before = self.rows
         whole = update.base == 0
-        rows = {} if whole or update.epoch != self.epoch else dict(before)
-        for row in update.rows:
-            known = rows.get(row.key)
-            if known is None or known.version < row.version:
-                rows[row.key] = row
+        rows = update.by_key
+        if not whole and update.epoch == self.epoch:
+            newer = {
+                key: row
+                for key, row in rows.items()
+                if (known := before.get(key)) is None or known.version < row.version
+            }
+            rows = {**before, **newer}
         if len(rows) > MAX_ROWS:
             raise ValueError(f"{self.owner} publishes more than {MAX_ROWS} rows")
         self.epoch, self.version, self.rows = update.epoch, update.version, rows
         if whole:
             self.buried = max(self.buried, update.version)
-        touched = before.keys() | rows.keys() if whole else {row.key for row in update.rows}
+        touched = before.keys() | rows.keys() if whole else update.by_key.keys()
         changes = []
         for key in sorted(touched):
             old, new = _living(before.get(key)), _living(rows.get(key))
@@ -92,11 +105,13 @@ class OwnerState:
 
     def bury(self, keys: Iterable[str]) -> None:
         """Drop these tombstones for good."""
+        rows = dict(self.rows)
         for key in keys:
-            row = self.rows.get(key)
+            row = rows.get(key)
             if row is not None and row.value is None:
                 self.buried = max(self.buried, row.version)
-                del self.rows[key]
+                del rows[key]
+        self.rows = rows
 
 
 def _living(row: Row | None) -> Row | None:

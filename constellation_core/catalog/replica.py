@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from constellation_core.catalog.messages import Digest
+from constellation_core.catalog.digest import Digest, LiveDigest
 from constellation_core.catalog.owners import OwnerState, Update
 from constellation_core.catalog.rows import INSTANCE, SERVICE, Row
 from constellation_core.catalog.view import View, effective
@@ -69,9 +69,11 @@ class Replica:
         self.own = own
         self.view = View()
         self._owners: dict[str, OwnerState] = {own.owner: own}
+        self._digest = LiveDigest()
         self._member = member
         self._stats = stats
         self._on_own_past = on_own_past
+        self._count(own.owner)
 
     def state(self, owner: str) -> OwnerState:
         """What is known of an owner; an empty state for an unknown one."""
@@ -81,6 +83,7 @@ class Replica:
         """Change a row of this node."""
         own = self.own
         changes = own.apply(Update(own.owner, own.epoch, own.version, row.version, (row,)))
+        self._count(own.owner)
         self._show(own.owner, changes)
 
     def take(self, update: Update) -> Taken:
@@ -89,23 +92,24 @@ class Replica:
         if owner == self.own.owner:
             self.meet_own_past(update.epoch, update.version)
             return Taken.OLD
+        state = self.state(owner)
+        if not state.lacks(update.epoch, update.version):
+            self._stats.updates_old += 1
+            return Taken.OLD
         if self._member(owner) is None:
             return Taken.REFUSED
         if update.damaged:
             self._stats.reject(f"{owner} publishes rows that cannot be accepted")
-        state = self.state(owner)
         if not state.fits(update):
-            if state.lacks(update.epoch, update.version):
-                self._stats.gaps += 1
-                return Taken.GAP
-            self._stats.updates_old += 1
-            return Taken.OLD
+            self._stats.gaps += 1
+            return Taken.GAP
         try:
             changes = state.apply(update)
         except ValueError as error:
             self._stats.reject(str(error))
             return Taken.REFUSED
         self._owners[owner] = state
+        self._count(owner)
         self._stats.updates_applied += 1
         self._show(owner, changes)
         if update.base == 0:
@@ -125,10 +129,26 @@ class Replica:
             own.epoch,
         )
         own.epoch = max(epoch, own.epoch) + 1
+        self._count(own.owner)
         self._on_own_past(own.epoch)
+
+    def acquaint(self, other: Replica) -> None:
+        """Know what another node's replica knows; for :meth:`Catalog.acquaint`."""
+        if other is self:
+            return
+        self._owners = {
+            owner: replace(state)
+            for owner, state in other._owners.items()
+            if owner != self.own.owner
+        }
+        self._owners[self.own.owner] = self.own
+        self._digest.acquaint(other._digest)
+        self._count(self.own.owner)
+        self.view.acquaint(other.view)
 
     def judge(self, owner: str) -> None:
         """The owner's membership state changed: work out anew what its rows are worth."""
+        self._count(owner)
         for row in self.state(owner).rows.values():
             if isinstance(row.value, Instance):
                 self._show_instance(owner, row.value.id, row.value)
@@ -139,20 +159,26 @@ class Replica:
         """Drop everything of an owner that the membership has forgotten."""
         state = self._owners.pop(owner, None)
         if state is not None and owner != self.own.owner:
+            self._count(owner)
             self._show(owner, [(key, row, None) for key, row in state.rows.items()])
 
     def digest(self) -> Digest:
         """Epoch and version of every owner that lives."""
-        return {
-            owner: (state.epoch, state.version)
-            for owner, state in self._owners.items()
-            if self.living(owner)
-        }
+        return self._digest.known
+
+    def versions(self) -> dict[str, tuple[int, int]]:
+        """Epoch and version of every owner, whether it lives or not."""
+        return {owner: (state.epoch, state.version) for owner, state in self._owners.items()}
+
+    def fingerprint(self) -> bytes:
+        """Of :meth:`digest`."""
+        return self._digest.fingerprint()
 
     def lacking(self, digest: Digest) -> list[Update]:
         """What somebody with this digest does not have, of the owners that it speaks of."""
         updates = []
-        for owner, (epoch, version) in digest.items():
+        for owner in self._differing(digest):
+            epoch, version = digest[owner]
             state = self._owners.get(owner)
             if state is not None and (state.epoch, state.version) > (epoch, version):
                 updates.append(state.since(version if epoch == state.epoch else 0))
@@ -161,7 +187,8 @@ class Replica:
     def wanted(self, digest: Digest) -> Digest:
         """What of somebody's digest is newer than what is known here, with what is known."""
         wanted = {}
-        for owner, (epoch, version) in digest.items():
+        for owner in self._differing(digest):
+            epoch, version = digest[owner]
             state = self.state(owner)
             if owner == self.own.owner:
                 self.meet_own_past(epoch, version)
@@ -173,6 +200,17 @@ class Replica:
         """Whether the membership holds the owner to be online."""
         member = self._member(owner)
         return owner == self.own.owner or (member is not None and member.online)
+
+    def _differing(self, digest: Digest) -> list[str]:
+        """Owners of whom somebody's digest says something else than ours."""
+        return sorted(owner for owner, _ in digest.items() - self._digest.known.items())
+
+    def _count(self, owner: str) -> None:
+        """Bring the digest up to date, after an owner's rows or its state may have changed."""
+        state = self._owners.get(owner)
+        known = (state.epoch, state.version) if state is not None and self.living(owner) else None
+        if known != self._digest.known.get(owner):
+            self._digest.set(owner, known)
 
     def _show(self, owner: str, changes: Sequence[tuple[str, Row | None, Row | None]]) -> None:
         for key, _, new in changes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -124,7 +125,7 @@ def _instance(owner: str, instance_id: str, plain: Any) -> Instance:
     own = f"{service}.{owner}"
     if instance_id != own and not instance_id.startswith(f"{own}."):
         raise ValueError(f"an instance of {service} on {owner} must be called {own}")
-    ipaddress.ip_address(_text(address))
+    _check_address(_text(address))
     if not isinstance(ports, dict) or len(ports) > _MAX_TAGS:
         raise ValueError("ports is not a small map")
     for name, number in ports.items():
@@ -144,6 +145,11 @@ def _instance(owner: str, instance_id: str, plain: Any) -> Instance:
         reason=_text(reason),
         restarts=_number(restarts, 0, 2**32),
     )
+
+
+@lru_cache(maxsize=1024)
+def _check_address(text: str) -> None:
+    ipaddress.ip_address(text)
 
 
 def _text(value: Any) -> str:

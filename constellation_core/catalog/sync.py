@@ -13,12 +13,11 @@ from random import Random
 from constellation_core.catalog.messages import (
     CatalogMessageError,
     Compare,
+    Decoder,
     DigestReply,
     PullRequest,
     Updates,
-    decode,
     encode,
-    fingerprint,
 )
 from constellation_core.catalog.owners import Update
 from constellation_core.catalog.replica import CatalogStats, Replica, Taken
@@ -46,12 +45,14 @@ class AntiEntropy:
         rng: Random,
         pull_delay: float,
         stats: CatalogStats,
+        decoder: Decoder,
     ) -> None:
         self._replica = replica
         self._protocol = protocol
         self._rng = rng
         self._pull_delay = pull_delay
         self._stats = stats
+        self._decoder = decoder
         self._pulling: set[str] = set()
         self.warm = False
 
@@ -66,13 +67,12 @@ class AntiEntropy:
 
     def compare(self) -> Compare:
         """The question whether another node has the same catalog."""
-        return Compare(self._replica.own.owner, fingerprint(self._replica.digest()))
+        return Compare(self._replica.own.owner, self._replica.fingerprint())
 
     def on_compare(self, message: Compare) -> bytes:
         """The answer to another node's question."""
-        digest = self._replica.digest()
-        same = fingerprint(digest) == message.fingerprint
-        return encode(DigestReply({} if same else digest))
+        same = self._replica.fingerprint() == message.fingerprint
+        return encode(DigestReply({} if same else self._replica.digest()))
 
     def on_pull(self, message: PullRequest) -> bytes:
         """The answer to another node's pull; what it hands over is taken."""
@@ -145,7 +145,7 @@ class AntiEntropy:
             if not isinstance(reply, UserMessage):
                 return
             try:
-                message = decode(reply.payload)
+                message = self._decoder.decode(reply.payload)
             except CatalogMessageError as error:
                 self._stats.reject(f"{member.name}: {error}")
                 return

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
@@ -42,7 +43,8 @@ class View:
         self._by_service: dict[str, dict[str, Instance]] = {}
         self._published: dict[str, dict[str, tuple[PublishedService, str]]] = {}
         self._in_force: dict[str, PublishedService] = {}
-        self._changes: deque[tuple[int, str]] = deque(maxlen=_REMEMBERED_CHANGES)
+        # The last one belongs to the present revision, the one before to the one before.
+        self._changes: deque[str] = deque(maxlen=_REMEMBERED_CHANGES)
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: list[Callable[[Change], None]] = []
 
@@ -65,14 +67,10 @@ class View:
         """Services that changed after revision ``since``; ``None`` when that is too long ago."""
         if since >= self.revision:
             return set()
-        if not self._changes or self._changes[0][0] > since + 1:
+        newer = self.revision - since
+        if len(self._changes) < newer:
             return None
-        changed = set()
-        for revision, service in reversed(self._changes):
-            if revision <= since:
-                break
-            changed.add(service)
-        return changed
+        return set(islice(reversed(self._changes), newer))
 
     async def wait_change(self, since: int) -> int:
         """Wait until the revision is above ``since``; return it."""
@@ -94,6 +92,15 @@ class View:
                 self._listeners.remove(listener)
 
         return end
+
+    def acquaint(self, other: View) -> None:
+        """Show what another view shows, as one change that nobody is told of."""
+        self._instances = dict(other._instances)
+        self._by_service = {name: dict(found) for name, found in other._by_service.items()}
+        self._published = {name: dict(owners) for name, owners in other._published.items()}
+        self._in_force = dict(other._in_force)
+        self._changes.clear()
+        self.revision += 1
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -150,7 +157,7 @@ class View:
 
     def _changed(self, service: str, change: Change) -> None:
         self.revision += 1
-        self._changes.append((self.revision, service))
+        self._changes.append(service)
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 
+@lru_cache(maxsize=64)
 def retransmit_limit(multiplier: int, nodes: int) -> int:
     """How often a message is sent before it is taken to have reached all."""
     return multiplier * math.ceil(math.log10(nodes + 1))
@@ -63,6 +65,8 @@ class BroadcastQueue:
         Those sent least come first, among equals the newest. Each counts as sent once more, and
         is dropped when it was sent ``limit`` times.
         """
+        if not self._entries:
+            return []
         taken = []
         looked_at = misses = 0
         kept = []

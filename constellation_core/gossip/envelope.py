@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.keyring import OVERHEAD, DecryptError, Keyring
@@ -61,12 +62,12 @@ class Envelope:
         version = 0 if config.protocol_versions[2] == 1 else 1
         return cls(keyring, label, config.compress, config.checksums, version)
 
-    @property
+    @cached_property
     def header(self) -> bytes:
         """The label as it stands before everything else."""
         return bytes((MessageType.HAS_LABEL, len(self.label))) + self.label if self.label else b""
 
-    @property
+    @cached_property
     def overhead(self) -> int:
         """Bytes that this adds to a datagram, before compression."""
         encryption = OVERHEAD if self.keyring is not None else 0

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 
 import msgpack
 
@@ -24,6 +25,7 @@ BORN_TAG = "born"
 one name; it stays when the epoch has to be raised."""
 
 _WIRE_STATES = (NodeState.ALIVE, NodeState.SUSPECT, NodeState.DEAD, NodeState.LEFT)
+_ONLINE = (NodeState.ALIVE, NodeState.SUSPECT)
 _WIRE_NUMBERS = {state: number for number, state in enumerate(_WIRE_STATES)}
 _TAGS = 0xFF
 
@@ -53,7 +55,7 @@ class Member:
     @property
     def online(self) -> bool:
         """Alive, as far as anybody knows; a suspect still counts."""
-        return self.state in (NodeState.ALIVE, NodeState.SUSPECT)
+        return self.state in _ONLINE
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -156,12 +158,13 @@ def encode_tags(tags: Mapping[str, str]) -> bytes:
     return encoded
 
 
+@lru_cache(maxsize=1024)
 def decode_tags(meta: bytes) -> Mapping[str, str]:
     """The inverse of :func:`encode_tags`; what is not in this encoding gives no words."""
     if not meta or meta[0] != _TAGS:
-        return {}
+        return MappingProxyType({})
     try:
         tags = msgpack.unpackb(meta[1:], raw=True, strict_map_key=False)
-        return {key.decode(): value.decode() for key, value in tags.items()}
+        return MappingProxyType({key.decode(): value.decode() for key, value in tags.items()})
     except (msgpack.UnpackException, ValueError, TypeError, AttributeError):
-        return {}
+        return MappingProxyType({})

@@ -74,8 +74,13 @@ def unwrap(message: bytes) -> Iterable[bytes]:
     Raises:
         DecodeError: when the message as a whole is broken.
     """
+    # Nearly always there is nothing to take apart, or one level.
     if message and message[0] not in _WRAPPERS:
         return (message,)
+    if message and message[0] == MessageType.COMPOUND:
+        parts = _split(message)
+        if not any(part[0] in _WRAPPERS for part in parts):
+            return parts
     return _Unwrapper().parts(message, 0)
 
 
@@ -100,10 +105,7 @@ class _Unwrapper:
             yield from self.parts(plain, depth + 1)
         elif message[0] == MessageType.COMPOUND:
             for part in _split(message):
-                if part[0] in _WRAPPERS or depth == _MAX_DEPTH:
-                    yield from self.parts(part, depth + 1)
-                else:
-                    yield part
+                yield from self.parts(part, depth + 1)
         else:
             yield message
 

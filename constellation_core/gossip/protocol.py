@@ -8,7 +8,7 @@ is one driver; the simulated network in ``constellation_core.testing`` is anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 from constellation_core.gossip.actions import (
@@ -206,6 +206,15 @@ class Protocol:
         """Addresses of nodes from an earlier life, to be tried until they answer."""
         self._views.remember(addresses)
 
+    def acquaint(self, members: Mapping[str, Member]) -> None:
+        """Know these members, as after a long calm, without telling or asking anybody.
+
+        For simulations that do not begin with a large cluster's first minute. The delegate hears
+        nothing of it.
+        """
+        self.table.acquaint(members)
+        self._views.settle()
+
     def every(self, interval: float, function: Callable[[], None]) -> None:
         """Call ``function`` every ``interval`` seconds, first after a random part of one."""
 
@@ -335,6 +344,8 @@ class Protocol:
         if self._guard.given_way_to is not None:
             return
         match message:
+            case UserMessage():
+                self._delegate.on_message(message.payload)
             case Ping():
                 self._note_source(message, source)
                 self._prober.on_ping(message, source)
@@ -354,8 +365,6 @@ class Protocol:
                 self.table.suspect(message)
             case Dead():
                 self.table.dead(message)
-            case UserMessage():
-                self._delegate.on_message(message.payload)
 
     def _forget(self) -> None:
         for member in self.table.forget():

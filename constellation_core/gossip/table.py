@@ -9,7 +9,7 @@ Source: Das, Gupta and Motivala, "SWIM" (2002), section 4.2, and memberlist's ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
@@ -103,6 +103,11 @@ class MemberTable:
         """How many are alive or suspect, this one included."""
         return self._online
 
+    @property
+    def all_online(self) -> bool:
+        """Whether no member is dead or has left."""
+        return self._online == len(self._members)
+
     def choose(self, most: int, wanted: Callable[[Member], bool]) -> list[Member]:
         """Up to ``most`` random members other than this one that are ``wanted``."""
         others, members = self._others, self._members
@@ -121,14 +126,17 @@ class MemberTable:
         return self._rng.sample(candidates, most)
 
     def next_to_probe(self) -> Member | None:
-        """Round robin over all others in random order, shuffled anew at every round."""
+        """Round robin over all others, in another random order at every round."""
         for _ in range(len(self._members) + 1):
-            if not self._probe_order:
-                self._probe_order = list(self._others)
-                self._rng.shuffle(self._probe_order)
-                if not self._probe_order:
+            order = self._probe_order
+            if not order:
+                if not self._others:
                     return None
-            member = self._members.get(self._probe_order.pop())
+                order = self._probe_order = list(self._others)
+            # A shuffle, one step at a time.
+            drawn = int(self._rng.random() * len(order))
+            order[drawn], order[-1] = order[-1], order[drawn]
+            member = self._members.get(order.pop())
             if member is not None and member.online:
                 return member
         return None
@@ -148,8 +156,7 @@ class MemberTable:
             if len(self._members) >= self._config.most_members:
                 self.incompatible(f"{claim.name}: {len(self._members)} members are known already")
                 return
-            # A random place in the order, so that not all nodes probe a newcomer at once.
-            self._probe_order.insert(self._rng.randint(0, len(self._probe_order)), claim.name)
+            self._probe_order.append(claim.name)
             self._accept(claim, message, EventKind.JOINED, None)
             return
         moved = known.address != claim.address
@@ -292,6 +299,13 @@ class MemberTable:
         for name, running in self._suspected.items():
             running.suspicion.postpone(seconds)
             self._schedule(name, running)
+
+    def acquaint(self, members: Mapping[str, Member]) -> None:
+        """Know these members too, and tell nobody; for :meth:`Protocol.acquaint`."""
+        self._members = {**members, **self._members}
+        self._others = [name for name in self._members if name != self._config.name]
+        self._names_at = {member.address: name for name, member in self._members.items()}
+        self._online = sum(member.online for member in self._members.values())
 
     def forget(self) -> list[Member]:
         """Drop members that were dead or gone for long enough; returns them."""

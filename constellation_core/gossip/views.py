@@ -16,7 +16,7 @@ from constellation_core.gossip.member import Address
 from constellation_core.gossip.messages import PushPull
 from constellation_core.gossip.streams import StreamMessage
 from constellation_core.gossip.table import MemberTable
-from constellation_core.gossip.timers import Timers
+from constellation_core.gossip.timers import Timer, Timers
 from constellation_core.model.node import NodeState
 
 _SCALE_ABOVE = 32
@@ -45,11 +45,17 @@ class Views:
         self._delegate = delegate
         self._remembered: set[Address] = set()
         self._wait = config.push_pull_interval
+        self._next = Timer(timers.now, lambda: None)
 
     def start(self) -> None:
         """Begin to exchange views with random members."""
         self._wait = min(_FIRST, self._config.push_pull_interval)
-        self._timers.call_later(self._rng.random() * self._wait, self._exchange_with_random)
+        self._begin()
+
+    def settle(self) -> None:
+        """Be past the time of a newcomer: exchange views as often as in a long calm."""
+        self._wait = self._usual_wait()
+        self._begin()
 
     def remember(self, addresses: set[Address]) -> None:
         """Addresses of nodes from an earlier life, to be tried until they answer."""
@@ -80,6 +86,8 @@ class Views:
 
     def rejoin(self) -> None:
         """Try a node that is lost: so partitions heal, however long they lasted."""
+        if self._table.all_online and not self._remembered:
+            return
         online = {member.address for member in self._table.all() if member.online}
         self._remembered -= online
         lost = {m.address for m in self._table.all() if m.state is NodeState.DEAD}
@@ -98,12 +106,20 @@ class Views:
         if view.user_state:
             self._delegate.merge_state(view.user_state, join=join)
 
-    def _exchange_with_random(self) -> None:
+    def _begin(self) -> None:
+        self._next.cancel()
+        wait = self._rng.random() * self._wait
+        self._next = self._timers.call_later(wait, self._exchange_with_random)
+
+    def _usual_wait(self) -> float:
         nodes = self._table.online_count()
         scale = 1.0
         if nodes > _SCALE_ABOVE:
             scale = math.ceil(math.log2(nodes) - math.log2(_SCALE_ABOVE)) + 1.0
-        self._wait = min(2 * self._wait, self._config.push_pull_interval * scale)
-        self._timers.call_later(self._wait, self._exchange_with_random)
+        return self._config.push_pull_interval * scale
+
+    def _exchange_with_random(self) -> None:
+        self._wait = min(2 * self._wait, self._usual_wait())
+        self._next = self._timers.call_later(self._wait, self._exchange_with_random)
         for member in self._table.choose(1, lambda m: m.state is NodeState.ALIVE):
             self.sync(member.address, lambda _: None, join=False)

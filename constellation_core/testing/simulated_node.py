@@ -184,6 +184,7 @@ class SimulatedNode:
             network.at(network.now + network.delay(), lambda: reply(ExchangeFailed("refused")))
             return
         sent = self.seal(action.request)
+        network.record(self, action.address, sent)
 
         def arrive() -> None:
             request = target.unseal(sent)
@@ -203,6 +204,7 @@ class SimulatedNode:
                 network.at(network.now + network.delay(), lambda: reply(answer))
                 return
             back = target.seal(answer)
+            network.record(target, self.address, back)
             network.at(network.now + network.stream_delay(), lambda: reply(self.unseal(back)))
 
         # A connection is made before anything can be sent: one way there and back.

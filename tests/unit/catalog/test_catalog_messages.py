@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import tracemalloc
+import zlib
 
 import msgpack
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from constellation_core.catalog.digest import LiveDigest, fingerprint
 from constellation_core.catalog.messages import (
     CatalogMessageError,
     Compare,
@@ -19,7 +22,6 @@ from constellation_core.catalog.messages import (
     Updates,
     decode,
     encode,
-    fingerprint,
 )
 from constellation_core.catalog.owners import Update
 from constellation_core.catalog.rows import MAX_ROW, Row, RowError, decode_row, instance_row
@@ -118,6 +120,9 @@ HOSTILE = {
     "a row of nested lists": b"\xc1"
     + msgpack.packb(["a", 1, 0, 1, [["i/x.a", 1, b"\xdd\x00\x00\x10\x00" * 3_000]]]),
     "a digest that claims all owners": b"\xc3\xdd\x00\x00\x27\x10" + b"\x93" * 1_000_000,
+    "a digest that is a bomb": b"\xc3" + msgpack.packb(zlib.compress(bytes(50_000_000))),
+    "a digest of nothing but separators": b"\xc3"
+    + msgpack.packb(zlib.compress(struct.pack(">I", 1) + bytes(1_000_000))),
     "a map": b"\xc1\xdf\xff\xff\xff\xff" + bytes(1_000_000),
 }
 
@@ -171,3 +176,14 @@ def test_fingerprints_do_not_depend_on_the_order() -> None:
     one = {"a": (1, 2), "b": (3, 4)}
     assert fingerprint(one) == fingerprint(dict(reversed(one.items())))
     assert fingerprint(one) != fingerprint({**one, "b": (3, 5)})
+
+
+@given(st.lists(st.tuples(NAMES, st.none() | st.tuples(COUNTS, COUNTS)), max_size=20))
+def test_a_live_digest_has_the_fingerprint_of_what_is_in_it(
+    steps: list[tuple[str, tuple[int, int] | None]],
+) -> None:
+    live = LiveDigest()
+    for owner, known in steps:
+        live.set(owner, known)
+    assert live.fingerprint() == fingerprint(dict(live.known))
+    assert live.known == {owner: known for owner, known in dict(steps).items() if known}

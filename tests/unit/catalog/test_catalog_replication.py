@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation_core.catalog import Catalog, CatalogConfig, RowError, with_epoch
+from constellation_core.catalog.messages import decode
+from constellation_core.catalog.owners import Update
 from constellation_core.gossip.member import encode_tags
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
@@ -273,3 +275,53 @@ def test_whatever_happened_all_see_what_the_owners_said(
         )
 
     fleet.network.run_until(right, limit=90)
+
+
+def test_a_change_of_one_row_among_ten_travels_without_the_others() -> None:
+    fleet = Fleet(8)
+    for number in range(10):
+        fleet.put("node-1", f"s{number}")
+    fleet.converge()
+    fleet.network.run_for(6)  # until all that was announced can be taken to be known
+    seen = hear(fleet)
+    fleet.put("node-1", "s3", restarts=1)
+    fleet.network.run_for(1)
+    fleet.put("node-1", "s4", restarts=2)
+    fleet.converge()
+    # The second broadcast holds the first change too: who missed that can apply it all the same.
+    assert seen == [{"i/s3.node-1"}, {"i/s3.node-1", "i/s4.node-1"}]
+    assert all(catalog.stats.gaps == 0 for catalog in fleet.catalogs.values())
+
+
+def hear(fleet: Fleet) -> list[set[str]]:
+    """Keys of the rows in every new broadcast of node-1 that node-2 hears from now on."""
+    heard: list[set[str]] = []
+    delegate = fleet.catalogs["node-2"]
+    take = delegate.on_message
+
+    def on_message(payload: bytes) -> None:
+        message = decode(payload)
+        if isinstance(message, Update) and message.owner == "node-1":
+            keys = {row.key for row in message.rows}
+            if keys not in heard:
+                heard.append(keys)
+        take(payload)
+
+    delegate.on_message = on_message  # type: ignore[method-assign]
+    return heard
+
+
+def test_who_missed_what_a_change_builds_on_pulls_it() -> None:
+    fleet = Fleet(4, config=CatalogConfig(sync_interval=1_000))
+    for number in range(10):
+        fleet.put("node-1", f"s{number}")
+    fleet.converge()
+    fleet.network.run_for(62)  # until views, too, are exchanged every 30 s only
+    fleet.network.conditions.udp_blocked.add("node-2")
+    fleet.put("node-1", "s3", restarts=1)
+    fleet.network.run_for(2)
+    fleet.network.conditions.heal()
+    fleet.network.run_for(4)
+    fleet.put("node-1", "s4", restarts=2)
+    assert fleet.converge() <= 1.5
+    assert fleet.catalogs["node-2"].stats.gaps >= 1

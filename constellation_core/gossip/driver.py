@@ -14,6 +14,7 @@ from typing import Any
 from constellation_core.gossip import echo
 from constellation_core.gossip.actions import Action, Delegate, Exchange, ExchangeFailed
 from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.datagrams import DatagramSocket
 from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member
 from constellation_core.gossip.messages import DecodeError, ErrorReply, PushPull, UserMessage
@@ -45,18 +46,6 @@ class JoinResult:
     joined: bool
     reason: str = ""
     wrong_key: bool = False
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, gossip: Gossip) -> None:
-        self._gossip = gossip
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._gossip.datagram_received(data, (plain_host(addr[0]), addr[1]))
-
-    def error_received(self, exc: Exception) -> None:
-        # ICMP answers of dead hosts; probing finds these out anyway.
-        log.debug("UDP: %s", exc)
 
 
 class Gossip:
@@ -108,7 +97,7 @@ class Gossip:
         self._incarnation = incarnation
         self._rng = rng or Random()
         self._protocol: Protocol | None = None
-        self._transport: asyncio.DatagramTransport | None = None
+        self._datagrams: DatagramSocket | None = None
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
@@ -162,7 +151,7 @@ class Gossip:
             keyring=self._keyring,
             delegate=self._delegate,
         )
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
+        self._datagrams = DatagramSocket(udp, self._datagram_received, self._flush)
         self._server = await asyncio.start_server(self._serve, sock=tcp)
         self._protocol.start(loop.time())
         self._flush()
@@ -250,8 +239,8 @@ class Gossip:
         for writer in self._streams.values():
             writer.transport.abort()
         await asyncio.gather(*self._exchanges, *self._streams, return_exceptions=True)
-        if self._transport is not None:
-            self._transport.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
         if self._server is not None:
             await self._server.wait_closed()
 
@@ -270,16 +259,17 @@ class Gossip:
 
     # --- UDP and time ------------------------------------------------------------------------
 
-    def datagram_received(self, data: bytes, source: Address) -> None:
-        """A datagram arrived; called by the transport."""
+    def _datagram_received(self, data: bytes, source: Address) -> None:
         now = asyncio.get_running_loop().time()
         self.protocol.on_datagram(data, source, now)
         unreadable = self.protocol.stats.undecryptable.get(source[0])
         if unreadable is not None and unreadable.last == now:
             self._warn_unreadable(source[0])
-        self._flush()
 
     def _poll(self) -> None:
+        if self._datagrams is not None:
+            # An answer that is here already counts, however late this process is to read it.
+            self._datagrams.drain()
         self.protocol.poll(asyncio.get_running_loop().time())
         self._flush()
 
@@ -297,12 +287,12 @@ class Gossip:
             task = asyncio.create_task(self._exchange(action))
             self._exchanges.add(task)
             task.add_done_callback(self._exchanges.discard)
-        elif self._transport is not None and not self._transport.is_closing():
+        elif self._datagrams is not None:
             host, port = action.address
             if ":" in self._bind[0] and ":" not in host:
                 # A socket bound to :: speaks IPv4 in this form only.
                 host = f"::ffff:{host}"
-            self._transport.sendto(action.data, (host, port))
+            self._datagrams.send(action.data, (host, port))
 
     # --- TCP, outgoing -----------------------------------------------------------------------
 

@@ -31,12 +31,20 @@ _TCP_PING_PROTOCOL = 3
 _NACK_PROTOCOL = 4
 _MOST_RELAYS = 1024
 
+_NACK_AT = 0.8
+"""The part of the timeout after which a relay says that it got no answer. At the whole of it, as
+in memberlist, that word comes just after the probe is given up, and the prober doubts itself in
+vain whenever somebody else is dead."""
+
 
 class ProberOutput(Protocol):
     """How the prober reaches other nodes."""
 
     def send(self, address: Address, *messages: Plain | UserMessage) -> None:
         """Send messages by UDP."""
+
+    def accuse(self, member: Member) -> None:
+        """Tell a suspect itself, which answers if it can."""
 
     def ping_stream(self, member: Member, ping: Ping, answered: Callable[[], None]) -> None:
         """Ping over TCP; call ``answered`` when an answer comes in time."""
@@ -130,10 +138,16 @@ class Prober:
 
         def give_up() -> None:
             self._relays.pop(seq, None)
-            if request.nack:
-                self._output.send(source, Nack(request.seq))
 
-        timer = self._timers.call_later(self._config.probe_timeout, give_up)
+        def no_answer_yet() -> None:
+            relay = self._relays.get(seq)
+            if relay is not None:
+                relay.timer = self._timers.call_later((1 - _NACK_AT) * timeout, give_up)
+                if request.nack:
+                    self._output.send(source, Nack(request.seq))
+
+        timeout = self._config.probe_timeout
+        timer = self._timers.call_later(_NACK_AT * timeout, no_answer_yet)
         self._relays[seq] = _Relay(request.seq, source, timer)
         self._output.send(target, self._ping(seq, None, request.node))
 
@@ -210,6 +224,8 @@ class Prober:
         current = self._table.get(probe.target.name)
         if current is not None and current.online:
             self._table.suspect(Suspect(current.incarnation, current.name, self._config.name))
+            # The sooner it hears of it, the sooner it can object.
+            self._output.accuse(current)
 
     def _finish(self, seq: int) -> _Probe | None:
         probe = self._probes.pop(seq, None)

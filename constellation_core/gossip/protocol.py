@@ -284,6 +284,10 @@ class Protocol:
         """Send messages by UDP, with as much gossip as fits beside them."""
         self._dissemination.send(address, *messages)
 
+    def accuse(self, member: Member) -> None:
+        """Tell a suspect itself, which answers if it can."""
+        self.send(member.address, Suspect(member.incarnation, member.name, self._config.name))
+
     def ping_stream(self, member: Member, ping: Ping, answered: Callable[[], None]) -> None:
         """Ping a member over TCP."""
 
@@ -363,6 +367,9 @@ class Protocol:
                 self.table.alive(message)
             case Suspect():
                 self.table.suspect(message)
+                if message.node == self._config.name and not self.table.leaving:
+                    # Who still says so has not heard the objection.
+                    self.send(source, self.table.local.alive())
             case Dead():
                 self.table.dead(message)
 

@@ -53,7 +53,9 @@ class Suspicion:
         self._started += seconds
 
 
-def suspicion_times(multiplier: int, most: int, nodes: int, interval: float) -> tuple[float, float]:
+def suspicion_times(
+    multiplier: float, most: int, nodes: int, interval: float
+) -> tuple[float, float]:
     """Shortest and longest suspicion in a cluster of ``nodes`` probed every ``interval`` s."""
     scale = max(1.0, math.log10(max(1.0, nodes)))
     shortest = multiplier * scale * interval

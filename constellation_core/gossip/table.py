@@ -10,7 +10,7 @@ Source: Das, Gupta and Motivala, "SWIM" (2002), section 4.2, and memberlist's ``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -26,8 +26,9 @@ from constellation_core.gossip.member import (
     unpack_ip,
 )
 from constellation_core.gossip.messages import Alive, Dead, NodeRow, Suspect
-from constellation_core.gossip.suspicion import Suspicion, suspicion_times
-from constellation_core.gossip.timers import Timer, Timers
+from constellation_core.gossip.probe_order import ProbeOrder
+from constellation_core.gossip.suspects import Suspects
+from constellation_core.gossip.timers import Timers
 from constellation_core.model.node import NodeState
 
 MOST_ACCUSED = 0xFFFF_0000
@@ -36,6 +37,9 @@ room to contradict; the wall clock, where incarnations begin, is there in the ye
 _MOST_CLAIMED = MOST_ACCUSED + 0x8000
 _FEW = 4
 """So many guesses for each member that is wanted, before all are looked at."""
+
+_VOLUNTEERS = 8.0
+"""So many nodes, on average, probe a suspect at once when they hear of the suspicion."""
 
 
 class TableOutput(Protocol):
@@ -50,11 +54,8 @@ class TableOutput(Protocol):
     def name_claimed(self, claim: Member) -> None:
         """Another address goes by the name of this node."""
 
-
-@dataclass(slots=True)
-class _Suspected:
-    suspicion: Suspicion
-    timer: Timer
+    def accuse(self, member: Member) -> None:
+        """Tell a suspect itself, which answers if it can."""
 
 
 class MemberTable:
@@ -77,8 +78,8 @@ class MemberTable:
         self._members: dict[str, Member] = {local.name: local}
         self._others: list[str] = []
         self._online = 1
-        self._suspected: dict[str, _Suspected] = {}
-        self._probe_order: list[str] = []
+        self._suspects = Suspects(config, timers, rng, self._accuse, self._expire)
+        self._probe_order = ProbeOrder(local.name, rng)
         self._names_at: dict[Address, str] = {local.address: local.name}
         self.conflicts = ConflictLog()
         self.leaving = False
@@ -126,20 +127,8 @@ class MemberTable:
         return self._rng.sample(candidates, most)
 
     def next_to_probe(self) -> Member | None:
-        """Round robin over all others, in another random order at every round."""
-        for _ in range(len(self._members) + 1):
-            order = self._probe_order
-            if not order:
-                if not self._others:
-                    return None
-                order = self._probe_order = list(self._others)
-            # A shuffle, one step at a time.
-            drawn = int(self._rng.random() * len(order))
-            order[drawn], order[-1] = order[-1], order[drawn]
-            member = self._members.get(order.pop())
-            if member is not None and member.online:
-                return member
-        return None
+        """The next in the order of :class:`ProbeOrder`."""
+        return self._probe_order.next(self._members.get)
 
     # --- what others say ---------------------------------------------------------------------
 
@@ -156,7 +145,7 @@ class MemberTable:
             if len(self._members) >= self._config.most_members:
                 self.incompatible(f"{claim.name}: {len(self._members)} members are known already")
                 return
-            self._probe_order.append(claim.name)
+            self._probe_order.add(claim.name)
             self._accept(claim, message, EventKind.JOINED, None)
             return
         moved = known.address != claim.address
@@ -165,7 +154,7 @@ class MemberTable:
             return
         if message.incarnation <= known.incarnation and not (moved and not known.online):
             return
-        self._stop_suspicion(claim.name)
+        self._suspects.end(claim.name)
         if not known.online:
             kind: EventKind | None = EventKind.JOINED
         elif (
@@ -188,11 +177,9 @@ class MemberTable:
             return
         if self._is_absurd(message, known):
             return
-        running = self._suspected.get(message.node)
-        if running is not None:
-            if running.suspicion.confirm(message.source):
+        if message.node in self._suspects:
+            if self._suspects.confirm(message.node, message.source):
                 self._output.broadcast(message.node, message)
-                self._schedule(message.node, running)
             return
         if known.state is not NodeState.ALIVE:
             return
@@ -207,7 +194,9 @@ class MemberTable:
             since=self._timers.now,
         )
         self._set(changed)
-        self._start_suspicion(known.name, message.source)
+        self._suspects.begin(known.name, message.source, self._online)
+        if self._rng.random() * self._online < _VOLUNTEERS:
+            self._probe_order.hurry(known.name)
         self._output.notify(MemberEvent(EventKind.UPDATED, changed, known))
 
     def dead(self, message: Dead) -> None:
@@ -220,7 +209,7 @@ class MemberTable:
         if message.node == self._config.name and not self.leaving:
             self.refute(message.incarnation)
             return
-        self._stop_suspicion(message.node)
+        self._suspects.end(message.node)
         self._output.broadcast(message.node, message)
         left = message.source == message.node
         changed = replace(
@@ -283,10 +272,7 @@ class MemberTable:
 
     def move(self, address: Address) -> None:
         """Change this node's own address; nobody may know it yet, or it looks like another."""
-        before = self.local
-        moved = replace(before, address=address)
-        self._set(moved)
-        self._output.notify(MemberEvent(EventKind.UPDATED, moved, before))
+        self._set(replace(self.local, address=address))
 
     def leave(self) -> None:
         """Say goodbye."""
@@ -296,12 +282,11 @@ class MemberTable:
 
     def postpone_suspicions(self, seconds: float) -> None:
         """Give all suspects more time: this process was not running for so long."""
-        for name, running in self._suspected.items():
-            running.suspicion.postpone(seconds)
-            self._schedule(name, running)
+        self._suspects.postpone(seconds)
 
     def acquaint(self, members: Mapping[str, Member]) -> None:
         """Know these members too, and tell nobody; for :meth:`Protocol.acquaint`."""
+        self._probe_order.add(*(name for name in members if name not in self._members))
         self._members = {**members, **self._members}
         self._others = [name for name in self._members if name != self._config.name]
         self._names_at = {member.address: name for name, member in self._members.items()}
@@ -325,6 +310,7 @@ class MemberTable:
             if self._names_at.get(member.address) == member.name:
                 del self._names_at[member.address]
             self._others.remove(member.name)
+            self._probe_order.remove(member.name)
         return gone
 
     def _set(self, member: Member) -> None:
@@ -418,35 +404,13 @@ class MemberTable:
         if kind is not None:
             self._output.notify(MemberEvent(kind, member, previous))
 
-    def _start_suspicion(self, name: str, source: str) -> None:
-        nodes = self.online_count()
-        shortest, longest = suspicion_times(
-            self._config.suspicion_multiplier,
-            self._config.suspicion_most_multiplier,
-            nodes,
-            self._config.probe_interval,
-        )
-        expected = self._config.suspicion_multiplier - 2
-        # Where too few others are left to confirm, waiting for them would only cost time.
-        if nodes - 2 < expected:
-            expected = 0
-        suspicion = Suspicion(self._timers.now, source, shortest, longest, expected)
-        timer = self._timers.call_at(suspicion.deadline, lambda: self._expire(name))
-        self._suspected[name] = _Suspected(suspicion, timer)
-
-    def _schedule(self, name: str, running: _Suspected) -> None:
-        running.timer.cancel()
-        running.timer = self._timers.call_at(running.suspicion.deadline, lambda: self._expire(name))
-
     def _expire(self, name: str) -> None:
         known = self._members.get(name)
         if known is not None and known.state is NodeState.SUSPECT:
             self.dead(Dead(known.incarnation, name, self._config.name))
 
-    def _stop_suspicion(self, name: str) -> None:
-        running = self._suspected.pop(name, None)
-        if running is not None:
-            running.timer.cancel()
+    def _accuse(self, name: str) -> None:
+        self._output.accuse(self._members[name])
 
 
 def _version_problem(config: GossipConfig, versions: bytes) -> str:

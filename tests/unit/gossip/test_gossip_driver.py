@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from constellation_core.gossip import Gossip, GossipBindError, GossipConfig, Keyring, NoDelegate
+from constellation_core.gossip.datagrams import DatagramSocket
 from constellation_core.gossip.envelope import Envelope
 from constellation_core.gossip.messages import Nack, encode
 from constellation_core.model.node import NodeState
@@ -173,3 +174,32 @@ async def test_connections_that_say_nothing_do_not_keep_others_out() -> None:
             _, writer = await asyncio.open_connection(*a.local.address)
             stack.callback(writer.close)
         assert (await b.join([seed(a)]))[0].joined
+
+
+async def test_all_datagrams_that_wait_are_read_before_any_timer_runs() -> None:
+    """Else a process that stood still accuses those whose answers it has not read yet."""
+    loop = asyncio.get_running_loop()
+    mine = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    mine.bind(("127.0.0.1", 0))
+    mine.setblocking(False)
+    received: list[bytes] = []
+    drained: list[int] = []
+    at_timer: list[int] = []
+    datagrams = DatagramSocket(
+        mine,
+        lambda data, _source: received.append(data),
+        lambda: drained.append(len(received)),
+    )
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            for number in range(100):
+                other.sendto(bytes((number,)), mine.getsockname())
+        done = asyncio.Event()
+        loop.call_at(loop.time() - 1, lambda: (at_timer.append(len(received)), done.set()))
+        await done.wait()
+    finally:
+        datagrams.close()
+    assert at_timer == [100]
+    assert drained == [100]
+    assert received == [bytes((number,)) for number in range(100)]
+    datagrams.close()

@@ -52,11 +52,11 @@ def _show(status: dict[str, Any]) -> None:
     )
     messages = gossip["messages"]
     console.print(
-        f"           in {_kinds(messages['datagrams_in'], messages['streams_in'])}; "
-        f"out {_kinds(messages['datagrams_out'], messages['streams_out'])}"
+        f"  received {_kinds(messages['datagrams_in'], messages['streams_in'])}\n"
+        f"  sent     {_kinds(messages['datagrams_out'], messages['streams_out'])}"
     )
     console.print(
-        f"           {gossip['queued']} messages wait, late by {gossip['lag'] * 1000:.0f} ms, "
+        f"  queue    {gossip['queued']} messages wait; late by {gossip['lag'] * 1000:.0f} ms, "
         f"{gossip['stalls']} stalls, {gossip['malformed']} malformed, "
         f"{gossip['incompatible']} not believed"
     )

@@ -23,18 +23,19 @@ from constellation_core.gossip.member import (
     Member,
     MemberEvent,
     pack_ip,
-    unpack_ip,
 )
 from constellation_core.gossip.messages import Alive, Dead, NodeRow, Suspect
+from constellation_core.gossip.plausible import (
+    MOST_CLAIMED,
+    NotBelievedError,
+    is_answerable,
+    member_of,
+)
 from constellation_core.gossip.probe_order import ProbeOrder
 from constellation_core.gossip.suspects import Suspects
 from constellation_core.gossip.timers import Timers
 from constellation_core.model.node import NodeState
 
-MOST_ACCUSED = 0xFFFF_0000
-"""No node is accused in a higher incarnation. Who counts up to it by lying leaves the accused
-room to contradict; the wall clock, where incarnations begin, is there in the year 2106."""
-_MOST_CLAIMED = MOST_ACCUSED + 0x8000
 _FEW = 4
 """So many guesses for each member that is wanted, before all are looked at."""
 
@@ -254,7 +255,7 @@ class MemberTable:
     def refute(self, accused: int) -> None:
         """Tell everybody that this node is alive, with a number above the accusation's."""
         incarnation = max(self.local.incarnation, accused) + 1
-        if incarnation > _MOST_CLAIMED:
+        if incarnation > MOST_CLAIMED:
             self.incompatible(f"somebody speaks of this node's incarnation {accused}")
             return
         local = replace(self.local, incarnation=incarnation)
@@ -345,27 +346,11 @@ class MemberTable:
     # --- rules -------------------------------------------------------------------------------
 
     def _claim(self, message: Alive) -> Member | None:
-        problem = _version_problem(self._config, message.versions)
-        if not message.node or message.port == 0:
-            problem = "no name or no port"
-        if message.incarnation > _MOST_CLAIMED:
-            problem = f"incarnation {message.incarnation} is beyond all numbers"
         try:
-            host = unpack_ip(message.address)
-        except ValueError:
-            problem, host = "its address is not an IP address", ""
-        if problem:
-            self.incompatible(f"{message.node or 'a node'}: {problem}")
+            return member_of(message, self._config, self._timers.now)
+        except NotBelievedError as error:
+            self.incompatible(str(error))
             return None
-        return Member(
-            message.node,
-            (host, message.port),
-            message.incarnation,
-            NodeState.ALIVE,
-            self._timers.now,
-            message.meta,
-            message.versions,
-        )
 
     def _alive_self(self, message: Alive) -> None:
         local = self.local
@@ -384,11 +369,10 @@ class MemberTable:
         self.refute(message.incarnation)
 
     def _is_absurd(self, accusation: Suspect | Dead, known: Member) -> bool:
-        """Whether the number leaves the accused no room to contradict."""
-        absurd = accusation.incarnation > max(MOST_ACCUSED, known.incarnation)
-        if absurd:
-            self.incompatible(f"{accusation.source} accuses {known.name} beyond all numbers")
-        return absurd
+        if is_answerable(accusation.incarnation, known):
+            return False
+        self.incompatible(f"{accusation.source} accuses {known.name} beyond all numbers")
+        return True
 
     def _may_move(self, known: Member) -> bool:
         if known.state is NodeState.LEFT:
@@ -411,23 +395,3 @@ class MemberTable:
 
     def _accuse(self, name: str) -> None:
         self._output.accuse(self._members[name])
-
-
-def _version_problem(config: GossipConfig, versions: bytes) -> str:
-    """Why we cannot talk to a node with these versions; ``""`` when we can.
-
-    Checked for each node by itself: memberlist checks all together, so that one bad node keeps
-    every other from joining.
-    """
-    if len(versions) != 6:
-        return "it does not say which protocol it speaks"
-    pairs = (
-        ("protocol", versions[:3], config.protocol_versions),
-        ("delegate protocol", versions[3:], config.delegate_versions),
-    )
-    for what, (lowest, highest, current), ours in pairs:
-        if not lowest <= current <= highest:
-            return f"its {what} {current} is outside its own range {lowest} to {highest}"
-        if not lowest <= ours[2] <= highest or not ours[0] <= current <= ours[1]:
-            return f"its {what} {current} ({lowest} to {highest}) does not fit ours ({ours[2]})"
-    return ""

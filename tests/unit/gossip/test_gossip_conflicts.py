@@ -10,7 +10,7 @@ from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.conflicts import Conflict, ConflictLog, seniority
 from constellation_core.gossip.member import EventKind, Member, MemberEvent, encode_tags
 from constellation_core.gossip.messages import Alive, Dead, Suspect
-from constellation_core.gossip.table import MOST_ACCUSED
+from constellation_core.gossip.plausible import MOST_ACCUSED
 from constellation_core.model.node import NodeState
 from constellation_core.testing.network import SimulatedNetwork
 from constellation_core.testing.simulated_node import SimulatedNode

@@ -132,7 +132,12 @@ class TraefikModel(BaseModel):
     """A struct of Traefik's configuration; its fields are named as Traefik names them."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, hide_input_in_errors=True
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        hide_input_in_errors=True,
+        # Each is validated as part of a table of settings; few are ever validated by themselves.
+        defer_build=True,
     )
     may_be_empty: ClassVar[bool] = False
     """Whether Traefik takes ``{}`` for it; elsewhere that loses the whole document."""

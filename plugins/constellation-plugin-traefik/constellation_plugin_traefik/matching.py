@@ -9,7 +9,7 @@ from constellation_plugin_traefik.encoding import to_json
 from constellation_plugin_traefik.problems import RouteError
 from constellation_plugin_traefik.rules import RuleError, check_http_rule
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+\.?")
 _WILDCARD = re.compile(r"\*((?:\.[A-Za-z0-9_-]+)+)\.?")
 _UNFIT_IN_PATH = re.compile("[`\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]")
 _LABEL_PATTERN = "[A-Za-z0-9_-]+"

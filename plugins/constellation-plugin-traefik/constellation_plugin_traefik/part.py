@@ -148,7 +148,7 @@ def fill(part: ServicePart, instances: Sequence[Instance], addresses: Addresses)
     tcp: dict[str, str] = {}
     for name, shape in part.backends.items():
         if shape.kind == "http":
-            servers = server_list(instances, shape.port, shape.scheme, addresses)
+            servers = server_list(instances, shape.port, shape.opening, addresses)
             http[name] = f'"{name}":{shape.head}{servers}{shape.tail}'
         else:
             _fill_tcp(tcp, part.definition.name, name, shape, instances, addresses)
@@ -166,7 +166,7 @@ def _fill_tcp(
     """TCP servers have no weight: group those of equal weight, and weigh the groups."""
     groups: dict[int, list[str]] = {}
     for address, weight in weights_of(instances, shape.port, addresses).items():
-        groups.setdefault(weight, []).append(f'{{"address":"{address}"}}')
+        groups.setdefault(weight, []).append(f'{shape.opening}{address}"}}')
     if len(groups) < 2:
         servers = ",".join(*groups.values()) if groups else ""
         entries[name] = f'"{name}":{shape.head}{servers}{shape.tail}'

@@ -78,19 +78,29 @@ def weights_of(instances: Iterable[Instance], port: str, addresses: Addresses) -
     return result
 
 
-def server_list(instances: Iterable[Instance], port: str, scheme: str, addresses: Addresses) -> str:
-    """The elements of an HTTP load balancer's ``servers``, as JSON."""
+def server_list(
+    instances: Iterable[Instance], port: str, opening: str, addresses: Addresses
+) -> str:
+    """The elements of an HTTP load balancer's ``servers``, as JSON.
+
+    Args:
+        instances: of one service.
+        port: its name.
+        opening: what every element begins with, up to its URL's address.
+        addresses: remembered ones.
+    """
     weights = weights_of(instances, port, addresses)
     if not weights:
         return ""
-    if max(weights.values()) == 1:
-        between = f'"}},{{"url":"{scheme}://'
-        return f'{{"url":"{scheme}://{between.join(weights)}"}}'
+    # No weight is below 1, so here all of them are 1.
+    if sum(weights.values()) == len(weights):
+        between = f'"}},{opening}'
+        return f'{opening}{between.join(weights)}"}}'
     return ",".join(
         [
-            f'{{"url":"{scheme}://{server}"}}'
+            f'{opening}{server}"}}'
             if weight == 1
-            else f'{{"url":"{scheme}://{server}","weight":{min(weight, HEAVIEST)}}}'
+            else f'{opening}{server}","weight":{min(weight, HEAVIEST)}}}'
             for server, weight in weights.items()
         ]
     )

@@ -32,7 +32,7 @@ class Shape:
         after: those that come after ``service``, with a comma before.
         entry_points: JSON of the entry points; ``""`` for Traefik's default ones.
         port: name of the service's port.
-        scheme: of the servers' URLs; ``tcp`` for TCP.
+        opening: the JSON of a server up to its address.
         head: the Traefik service's JSON up to its servers.
         tail: and from there on.
         digits: of the Traefik service's name.
@@ -46,7 +46,7 @@ class Shape:
     after: str
     entry_points: str
     port: str
-    scheme: str
+    opening: str
     head: str
     tail: str
     digits: str
@@ -111,7 +111,7 @@ class Shapes:
             after=after,
             entry_points=entry_points,
             port=port.name,
-            scheme="tcp",
+            opening='{"address":"',
             head=head,
             tail=tail,
             digits=digits(backend),
@@ -142,7 +142,7 @@ class Shapes:
             after=after,
             entry_points=entry_points,
             port=port.name,
-            scheme=route.scheme,
+            opening=f'{{"url":"{route.scheme}://',
             head=head,
             tail=tail,
             digits=digits(backend),

@@ -111,11 +111,13 @@ class _Usage:
         cpu: seconds, user and system.
         pss: memory, with pages that several processes share divided among them.
         rss: memory, with shared pages counted in full in every process.
+        anonymous: the part of ``rss`` that no file stands behind: what the process itself made.
     """
 
     cpu: float
     pss: float
     rss: float
+    anonymous: float
 
 
 def _usage(pid: int) -> _Usage:
@@ -126,7 +128,9 @@ def _usage(pid: int) -> _Usage:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
         if (words := line.split())
     }
-    return _Usage(ticks / os.sysconf("SC_CLK_TCK"), sizes["Pss:"], sizes["Rss:"])
+    return _Usage(
+        ticks / os.sysconf("SC_CLK_TCK"), sizes["Pss:"], sizes["Rss:"], sizes["Anonymous:"]
+    )
 
 
 def _figures(
@@ -138,6 +142,7 @@ def _figures(
         "cpu_of_a_core": round(cpu, 5),
         "pss_mb": round(max(after[pid].pss for pid in pids.values()), 1),
         "rss_mb": round(max(after[pid].rss for pid in pids.values()), 1),
+        "anonymous_mb": round(max(after[pid].anonymous for pid in pids.values()), 1),
     }
 
 

@@ -19,6 +19,7 @@ from constellation_plugin_traefik.references import References
 from constellation_plugin_traefik.section import Section
 from constellation_plugin_traefik.servers import Addresses
 from constellation_plugin_traefik.shapes import Shapes
+from constellation_plugin_traefik.tls_conflicts import TLSConflicts
 
 _NO_PART = empty_part(PublishedService("none"))
 
@@ -47,6 +48,7 @@ class DocumentBuilder:
         self._tcp_routers = Section()
         self._tcp_services = Section()
         self._overlaps = Overlaps()
+        self._tls_conflicts = TLSConflicts()
         self._fixed = Fixed(config)
         self._revision: int | None = None
         self._body = b"{}"
@@ -143,6 +145,8 @@ class DocumentBuilder:
         touched |= self._overlaps.add_all(
             [(name, part.claims) for name, part in parts.items() if part.claims]
         )
+        for name, part in parts.items():
+            touched |= self._tls_conflicts.replace(name, part.claims)
         made = parts.values()
         self._http_routers.fill([part.http_routers for part in made])
         self._http_services.fill([part.http_services for part in made])
@@ -175,6 +179,7 @@ class DocumentBuilder:
             self._put(old, empty_part(old.definition))
             del self._parts[name]
             touched |= self._overlaps.replace(name, ())
+            touched |= self._tls_conflicts.replace(name, ())
             touched.add(name)
             return True
         if (
@@ -187,6 +192,7 @@ class DocumentBuilder:
             new, compiled = compile_part(definition, self._shapes), True
             if met := self._overlaps.replace(name, new.claims):
                 touched |= met
+            touched |= self._tls_conflicts.replace(name, new.claims)
             if new.problems or name in self._problems:
                 touched.add(name)
         fill(new, self._catalog.instances(name), self._addresses)
@@ -231,7 +237,7 @@ class DocumentBuilder:
     def _report(self, touched: set[str]) -> None:
         for name in sorted(touched):
             part = self._parts.get(name)
-            now = (*part.problems, *self._overlaps.problems(name)) if part is not None else ()
+            now = self._problems_of(name, part) if part is not None else ()
             before = self._problems.get(name, ())
             if now == before:
                 continue
@@ -246,6 +252,13 @@ class DocumentBuilder:
                 self._problems[name] = now
             else:
                 self._problems.pop(name, None)
+
+    def _problems_of(self, name: str, part: ServicePart) -> tuple[Problem, ...]:
+        return (
+            *part.problems,
+            *self._overlaps.problems(name),
+            *self._tls_conflicts.problems(name),
+        )
 
     def _join(self) -> None:
         fixed = self._fixed

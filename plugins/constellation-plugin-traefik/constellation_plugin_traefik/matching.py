@@ -7,11 +7,14 @@ import re
 from constellation_core.model.route import Route, TCPRoute
 from constellation_plugin_traefik.encoding import to_json
 from constellation_plugin_traefik.problems import RouteError
-from constellation_plugin_traefik.rules import RuleError, check_http_rule
+from constellation_plugin_traefik.rules import check_http_rule, check_sni
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+\.?")
 _WILDCARD = re.compile(r"\*((?:\.[A-Za-z0-9_-]+)+)\.?")
 _UNFIT_IN_PATH = re.compile("[`\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]")
+DEFAULT_OPTIONS = "default"
+"""The TLS options of routes that name none."""
+
 _LABEL_PATTERN = "[A-Za-z0-9_-]+"
 
 
@@ -31,16 +34,33 @@ def http_rule(route: Route) -> tuple[str, str, int | None]:
         return rule, f'"{rule}"', None  # Of the characters above none is special in JSON.
     if route.rule is not None:
         try:
-            check_http_rule(route.rule)
-        except RuleError as error:
+            matchers = check_http_rule(route.rule)
+            names = [each.values[0] for each in matchers if each.name == "Host"]
+            if route.tls is not None:
+                # Traefik makes a rule for the handshake, too, of each of them.
+                for name in names:
+                    check_sni(name)
+        except ValueError as error:
             raise RouteError(str(error)) from None
+        _require_host_for_options(route, bool(names))
         return route.rule, to_json(route.rule), None
+    _require_host_for_options(route, any(map(_PLAIN.fullmatch, route.hosts)))
     hosts = [_host(host) for host in dict.fromkeys(route.hosts)]
     path = _path(route.path)
     rule = _join([matcher for matcher, _ in hosts], path)
     if all(matcher == plain for matcher, plain in hosts):
         return rule, to_json(rule), None
     return rule, to_json(rule), len(_join([plain for _, plain in hosts], path))
+
+
+def _require_host_for_options(route: Route, has_host: bool) -> None:
+    # Traefik would apply its default options, and say so in its log only.
+    options = route.tls.options if route.tls is not None else None
+    if options not in (None, DEFAULT_OPTIONS) and not has_host:
+        raise RouteError(
+            f"TLS options {options!r} hold for hosts, and the rule names none: add a host, "
+            "without '*', that they are for"
+        )
 
 
 def sni_rule(route: TCPRoute) -> tuple[str, str, int | None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from constellation_plugin_traefik.part import Claim
 from constellation_plugin_traefik.problems import Problem
-from constellation_plugin_traefik.shapes import Shape
+from constellation_plugin_traefik.shapes import share_entry_point
 
 
 class Overlaps:
@@ -96,14 +96,6 @@ class Overlaps:
 
     def _meet(self, claim: Claim, other: str) -> bool:
         return any(
-            theirs.key == claim.key and _share_entry_point(claim.shape, theirs.shape)
+            theirs.key == claim.key and share_entry_point(claim.shape, theirs.shape)
             for theirs in self._claims[other]
         )
-
-
-def _share_entry_point(one: Shape, other: Shape) -> bool:
-    if not one.entry_points or not other.entry_points:
-        return True  # The default ones may be any.
-    # Both are JSON lists of names without quotes or commas in them.
-    names = set(one.entry_points[1:-1].split(","))
-    return not names.isdisjoint(other.entry_points[1:-1].split(","))

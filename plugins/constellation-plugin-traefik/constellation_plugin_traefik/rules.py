@@ -275,7 +275,12 @@ def _address(value: str) -> None:
         raise ValueError("the length of a CIDR range is a number of bits")
 
 
-def _sni(value: str) -> None:
+def check_sni(value: str) -> None:
+    """Refuse what cannot be a name in a TLS handshake.
+
+    Raises:
+        ValueError: naming it.
+    """
     if not _SNI.fullmatch(value):
         raise ValueError(f"{value!r} is not a host name")
 
@@ -301,6 +306,6 @@ _HTTP: Mapping[str, _Signature] = {
 _TCP: Mapping[str, _Signature] = {
     "ALPN": _Signature((1,), _alpn),
     "ClientIP": _Signature((1,), _address),
-    "HostSNI": _Signature((1,), _sni),
+    "HostSNI": _Signature((1,), check_sni),
     "HostSNIRegexp": _Signature((1,), _ascii_regexp),
 }

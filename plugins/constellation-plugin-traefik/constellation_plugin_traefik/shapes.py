@@ -14,7 +14,7 @@ from constellation_core.model.published import PublishedService
 from constellation_core.model.route import TLS, Route, TCPRoute
 from constellation_plugin_traefik.balancing import health_check, sticky_cookie
 from constellation_plugin_traefik.encoding import to_json
-from constellation_plugin_traefik.matching import certificate_name
+from constellation_plugin_traefik.matching import DEFAULT_OPTIONS, certificate_name
 from constellation_plugin_traefik.naming import digits
 from constellation_plugin_traefik.problems import Kind, RouteError
 from constellation_plugin_traefik.references import References
@@ -53,6 +53,17 @@ class Shape:
     claim: str
     backend: str
     note: str = ""
+    tls_options: str | None = None
+    """Name of the TLS options of an HTTP route over TLS, ``default`` when it names none."""
+
+
+def share_entry_point(one: Shape, other: Shape) -> bool:
+    """Whether two routers may be on the same entry point."""
+    if not one.entry_points or not other.entry_points:
+        return True  # The default ones may be any.
+    # Both are JSON lists of names without quotes or commas in them.
+    names = set(one.entry_points[1:-1].split(","))
+    return not names.isdisjoint(other.entry_points[1:-1].split(","))
 
 
 class Shapes:
@@ -149,6 +160,7 @@ class Shapes:
             claim="http" if route.tls is None else "http over TLS",
             backend=backend,
             note=note,
+            tls_options=None if route.tls is None else route.tls.options or DEFAULT_OPTIONS,
         )
 
     def _tcp_tls(self, tls: TLS) -> str:

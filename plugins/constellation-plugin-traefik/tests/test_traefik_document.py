@@ -405,3 +405,70 @@ def test_nothing_to_route_is_an_empty_object() -> None:
     assert builder(catalog_of(only_bad)).build() == b"{}"
     orphans = [instance("gone", "a")]
     assert builder(catalog_of(*orphans)).build() == b"{}"
+
+
+MODERN: dict[str, Any] = {"tls": {"options": {"modern": {"minVersion": "VersionTLS13"}}}}
+
+
+@pytest.mark.parametrize(
+    ("route", "error"),
+    [
+        (Route(path="/x", tls=TLS(options="modern")), "the rule names none"),
+        (Route("*.example.com", tls=TLS(options="modern")), "the rule names none"),
+        (Route(rule="PathPrefix(`/`)", tls=TLS(options="modern")), "the rule names none"),
+        (Route(rule="Host(`a(b)`)", tls=TLS()), "not a host name"),
+    ],
+)
+def test_tls_that_traefik_would_not_apply_is_an_error(route: Route, error: str) -> None:
+    (problem,) = problems_of(service("web", route), **MODERN)
+    assert problem.startswith("error: service web")
+    assert error in problem
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(("a.b", "*.b"), tls=TLS(options="modern")),
+        Route(rule="PathPrefix(`/`) && Host(`a.b`)", tls=TLS(options="modern")),
+        Route(path="/x", tls=TLS(options="default")),
+        Route(path="/x", tls=TLS()),
+        Route(rule="Host(`a(b)`)"),
+    ],
+)
+def test_tls_that_traefik_applies_is_none(route: Route) -> None:
+    assert not problems_of(service("web", route), **MODERN)
+
+
+def test_services_that_take_each_others_tls_options_away_are_told() -> None:
+    safe = service("safe", Route("a.b", path="/x", tls=TLS(options="modern")))
+    plain = service("plain", Route(rule="Host(`A.b`) && Path(`/y`)", tls=TLS()))
+    elsewhere = service("elsewhere", Route("a.b", path="/z", tls=TLS(), entry_points=("other",)))
+    same = service("same", Route("a.b", path="/s", tls=TLS(options="modern")))
+    no_tls = service("no-tls", Route("a.b", path="/n"))
+    assert not problems_of(safe, same, no_tls, **MODERN)
+    problems = problems_of(safe, plain, **MODERN)
+    assert len(problems) == 2
+    assert "service plain serves a.b with other TLS options" in problems[1]
+    assert "service safe serves a.b with other TLS options" in problems[0]
+    on_web = service("safe", Route("a.b", tls=TLS(options="modern"), entry_points=("web",)))
+    assert not problems_of(on_web, elsewhere, **MODERN)
+
+
+def test_such_services_are_told_as_they_come_and_go() -> None:
+    safe = service("safe", Route("a.b", path="/x", tls=TLS(options="modern")))
+    plain = service("plain", Route("a.b", tls=TLS()))
+    catalog = catalog_of(safe)
+    made = builder(catalog, **MODERN)
+    made.build()
+    assert not made.problems
+    catalog.publish(plain)
+    made.build()
+    assert [problem.service for problem in made.problems] == ["plain", "safe"]
+    catalog.publish(service("plain", Route("c.d", tls=TLS())))
+    made.build()
+    assert not made.problems
+    catalog.publish(plain)
+    made.build()
+    catalog.withdraw("plain")
+    made.build()
+    assert not made.problems

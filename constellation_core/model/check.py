@@ -8,11 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from constellation_core.model.strict import STRICT
+from constellation_core.model.strict import STRICT, Argument
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 PortRef = Annotated[int, Field(ge=1, le=65_535)] | Annotated[str, Field(min_length=1)]
 """A port of the service: its name, or its number."""
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+"""A token of RFC 9110, section 5.6.2."""
+HeaderValue = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+"""Without what would end the header, or break it."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -51,7 +55,7 @@ class HTTPCheck(Check):
     port: PortRef | None = None
     scheme: Literal["http", "https"] = "http"
     statuses: tuple[int, int] = (200, 399)
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     kind: Literal["http"] = "http"
 
 
@@ -68,7 +72,7 @@ class TCPCheck(Check):
 class ExecCheck(Check):
     """Passes when ``command``, run in the instance's environment, exits with 0."""
 
-    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    command: Annotated[tuple[Argument, ...], Field(min_length=1)]
     _: KW_ONLY
     kind: Literal["exec"] = "exec"
 

@@ -13,7 +13,7 @@ from constellation_core.model.check import AnyCheck, PortRef
 from constellation_core.model.names import Label
 from constellation_core.model.port import Port, check_ports, find_port
 from constellation_core.model.route import AnyRoute
-from constellation_core.model.strict import STRICT
+from constellation_core.model.strict import STRICT, Argument
 
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -80,11 +80,11 @@ class Service:
 
     name: Label
     _: KW_ONLY
-    command: Annotated[tuple[str, ...], Field(min_length=1)]
-    env: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = Field(
+    command: Annotated[tuple[Argument, ...], Field(min_length=1)]
+    env: dict[Annotated[str, Field(pattern=_VARIABLE)], Argument] = Field(
         default_factory=dict, repr=False
     )
-    workdir: str | None = None
+    workdir: Annotated[Argument, Field(min_length=1)] | None = None
     ports: tuple[Port, ...] = ()
     routes: tuple[AnyRoute, ...] = ()
     check: AnyCheck | None = None

@@ -71,6 +71,11 @@ class Prober:
             return Outcome(False, f"not HTTP: {type(error).__name__}")
         except OSError as error:
             return Outcome(False, _os_error(error))
+        except KeyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see below
+            # A check that cannot be made is a failed one: it must not end those of others.
+            return Outcome(False, f"the check cannot be made: {type(error).__name__}: {error}")
 
     async def _http(self, check: HTTPCheck, service: Service, instance: Instance) -> Outcome:
         if self._session is None:

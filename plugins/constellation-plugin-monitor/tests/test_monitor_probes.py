@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from pydantic import ValidationError
 
 from constellation_core import (
     DriverCheck,
@@ -157,3 +158,20 @@ async def test_the_drivers_own_word() -> None:
     context.local.set_status("web.node-a", sick)
     outcome = await attempt(DriverCheck(), context=context)
     assert outcome == Outcome(False, "unhealthy in its engine")
+
+
+async def test_a_check_that_cannot_be_made_is_a_failed_one() -> None:
+    def broken(_id: str, _command: Sequence[str], _timeout: float) -> tuple[int, str]:
+        raise ZeroDivisionError("on purpose")
+
+    context = FakeContext("monitor")
+    context.local.on_execute = broken
+    outcome = await attempt(ExecCheck(("true",)), context=context)
+    assert not outcome.passed
+    assert "cannot be made: ZeroDivisionError" in outcome.detail
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"a b": "c"}, {"": "c"}, {"X": "\0"}])
+def test_headers_that_are_none_are_refused_in_the_definition(headers: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        HTTPCheck("/", headers=headers)

@@ -72,7 +72,8 @@ class ProcessDriver:
 
     async def start(self, spec: InstanceSpec) -> None:
         """Run the instance. A command that is not there now may be later, so it is retried."""
-        if self._ready is None:
+        if self._ready is None or (self._ready.done() and self._ready.exception() is not None):
+            # Tried again when it failed: a full disk is mended without a restart of the agent.
             self._ready = asyncio.create_task(self._prepare())
         await asyncio.shield(self._ready)
         if spec.id in self._instances:
@@ -86,14 +87,18 @@ class ProcessDriver:
                 self._config.log_files,
             ),
             passthrough=self._config.env_passthrough,
-            marker={keeper.VARIABLE: self._mark},
+            mark=self._mark,
             clock=self._clock,
             rng=self._rng,
             log=self._log,
             report=lambda status: self._report(spec.id, status),
         )
+        try:
+            instance.start()
+        except OSError:
+            instance.log.close()
+            raise
         self._instances[spec.id] = instance
-        instance.start()
 
     async def stop(self, instance_id: str) -> None:
         """Stop it; returns when it is gone."""

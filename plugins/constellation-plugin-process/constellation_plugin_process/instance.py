@@ -14,7 +14,8 @@ from random import Random
 
 from constellation_core.backoff import RestartBackoff
 from constellation_core.plugins.context import Clock
-from constellation_core.runtime import InstanceSpec, LogLine, Phase, RuntimeStatus
+from constellation_core.runtime import InstanceSpec, Phase, RuntimeStatus
+from constellation_plugin_process import keeper
 from constellation_plugin_process.environment import (
     command_of,
     environment_of,
@@ -37,7 +38,7 @@ class ProcessInstance:
         folder: the instance's own directory, its working directory by default.
         instance_log: where its output goes.
         passthrough: names of variables inherited from the agent.
-        marker: variables that let the keeper find the process.
+        mark: of the agent; lets the keeper find what it runs.
         clock: time.
         rng: jitter of the restarts.
         log: the plugin's logger.
@@ -51,7 +52,7 @@ class ProcessInstance:
         folder: Path,
         instance_log: InstanceLog,
         passthrough: Sequence[str],
-        marker: Mapping[str, str],
+        mark: str,
         clock: Clock,
         rng: Random,
         log: logging.Logger,
@@ -61,7 +62,7 @@ class ProcessInstance:
         self._spec = spec
         self._folder = folder
         self._passthrough = passthrough
-        self._marker = marker
+        self._mark = mark
         self._clock = clock
         self._log = log
         self._report = report
@@ -129,7 +130,12 @@ class ProcessInstance:
             self._restart_now.clear()
             if self._is_stopping():
                 return
-            detail, ran, clean = await self._run_once()
+            try:
+                detail, ran, clean = await self._run_once()
+            except Exception as error:  # noqa: BLE001 - see below
+                # Whatever it was: an instance that nobody supervises would be the worse end.
+                self._log.exception("running %s failed", self._spec.id)
+                detail, ran, clean = f"the driver failed: {error}", 0.0, False
             if self._is_stopping():
                 return
             self._backoff.after_run(ran)
@@ -180,9 +186,9 @@ class ProcessInstance:
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._set(ports=ports)
-            return f"cannot start {command[0]!r}: {error.strerror}", 0.0, False
+            return _cannot_start(command[0], self._workdir(variables), error), 0.0, False
         self._process = process
         began = self._clock.monotonic()
         self._set(phase=Phase.RUNNING, pid=process.pid, started_at=began, ports=ports, detail="")
@@ -200,8 +206,10 @@ class ProcessInstance:
         finally:
             calm.cancel()
             self._process = None
-            # What it started belongs to it, and must not outlive it.
+            # What it started belongs to it, and must not outlive it: neither in its group, nor
+            # as a daemon with a session of its own, which would keep its ports and its files.
             _kill_group(process.pid, signal.SIGKILL)
+            await asyncio.to_thread(keeper.kill_instance, self._mark, self._spec.id)
             await asyncio.wait(readers, timeout=_DRAIN)
             for reader in readers:
                 reader.cancel()
@@ -234,14 +242,15 @@ class ProcessInstance:
             return
         splitter = LineSplitter()
         while data := await reader.read(_READ):
-            for text in splitter.feed(data):
-                self.log.write(LogLine(self._clock.time(), stream, text))
-        for text in splitter.end():
-            self.log.write(LogLine(self._clock.time(), stream, text))
+            self.log.write(self._clock.time(), stream, list(splitter.feed(data)))
+            # A reader whose buffer is never empty would otherwise never let others run.
+            await asyncio.sleep(0)
+        self.log.write(self._clock.time(), stream, list(splitter.end()))
 
     def _environment(self, ports: Mapping[str, int]) -> tuple[dict[str, str], dict[str, str]]:
         variables = provided_variables(self._spec, ports)
-        return variables, environment_of(self._spec, variables, self._passthrough, self._marker)
+        marker = {keeper.VARIABLE: self._mark, keeper.INSTANCE: self._spec.id}
+        return variables, environment_of(self._spec, variables, self._passthrough, marker)
 
     def _workdir(self, variables: Mapping[str, str]) -> Path:
         workdir = self._spec.service.workdir
@@ -252,6 +261,14 @@ class ProcessInstance:
         if status != self._status:
             self._status = status
             self._report(status)
+
+
+def _cannot_start(program: str, workdir: Path, error: OSError | ValueError) -> str:
+    if not isinstance(error, OSError):
+        return f"cannot start {program!r}: {error}"
+    if not workdir.is_dir():
+        return f"cannot start {program!r}: there is no folder {workdir} (workdir)"
+    return f"cannot start {program!r}: {error.strerror}"
 
 
 def _describe_exit(code: int) -> str:

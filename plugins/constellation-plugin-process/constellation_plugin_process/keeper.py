@@ -18,14 +18,16 @@ import time
 VARIABLE = "CONSTELLATION_AGENT"
 """The environment variable that carries the mark."""
 
+INSTANCE = "CONSTELLATION_INSTANCE"
+"""The environment variable that says to which instance a process belongs."""
+
 _POLL = 0.05
+_ROUNDS = 100
 
 
 def marked(mark: str) -> list[int]:
     """Process ids of all processes that carry ``mark``, this one left out."""
-    wanted = f"{VARIABLE}={mark}".encode()
-    running = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-    return [pid for pid in running if pid != os.getpid() and _carries(pid, wanted)]
+    return _carrying([f"{VARIABLE}={mark}".encode()])
 
 
 def stop_marked(mark: str, grace: float) -> int:
@@ -34,33 +36,49 @@ def stop_marked(mark: str, grace: float) -> int:
     Returns:
         How many there were.
     """
-    first = marked(mark)
+    wanted = [f"{VARIABLE}={mark}".encode()]
+    first = _carrying(wanted)
     for pid in first:
-        _signal(pid, mark, signal.SIGTERM)
+        _signal(pid, wanted, signal.SIGTERM)
     deadline = time.monotonic() + grace
-    while marked(mark) and time.monotonic() < deadline:
+    while _carrying(wanted) and time.monotonic() < deadline:
         time.sleep(_POLL)
-    # Some may have started others meanwhile, so this is repeated, but not for ever.
-    for _ in range(100):
-        remaining = marked(mark)
-        if not remaining:
-            break
-        for pid in remaining:
-            _signal(pid, mark, signal.SIGKILL)
-        time.sleep(_POLL)
+    _kill(wanted)
     return len(first)
 
 
-def _carries(pid: int, wanted: bytes) -> bool:
+def kill_instance(mark: str, instance: str) -> None:
+    """Kill all that is left of one instance."""
+    _kill([f"{VARIABLE}={mark}".encode(), f"{INSTANCE}={instance}".encode()])
+
+
+def _kill(wanted: list[bytes]) -> None:
+    # Some may start others meanwhile, so this is repeated, but not for ever.
+    for _ in range(_ROUNDS):
+        remaining = _carrying(wanted)
+        if not remaining:
+            return
+        for pid in remaining:
+            _signal(pid, wanted, signal.SIGKILL)
+        time.sleep(_POLL)
+
+
+def _carrying(wanted: list[bytes]) -> list[int]:
+    running = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [pid for pid in running if pid != os.getpid() and _carries(pid, wanted)]
+
+
+def _carries(pid: int, wanted: list[bytes]) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return wanted in file.read().split(b"\0")
+            environment = file.read().split(b"\0")
     except OSError:
         # Gone, or another user's, and so not ours.
         return False
+    return all(each in environment for each in wanted)
 
 
-def _signal(pid: int, mark: str, number: int) -> None:
+def _signal(pid: int, wanted: list[bytes], number: int) -> None:
     # The descriptor names the process, not the number: if the number was given to another
     # process since the look at /proc, the second look sees it, and nobody else is signalled.
     try:
@@ -68,7 +86,7 @@ def _signal(pid: int, mark: str, number: int) -> None:
     except OSError:
         return
     try:
-        if _carries(pid, f"{VARIABLE}={mark}".encode()):
+        if _carries(pid, wanted):
             signal.pidfd_send_signal(descriptor, number)
     except OSError:
         pass

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Literal
 
@@ -33,23 +34,37 @@ class InstanceLog:
         self._max_bytes = max_bytes
         self._files = files
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = path.open("ab", buffering=0)
+        self._file: FileIO | None = path.open("ab", buffering=0)
         self._size = path.stat().st_size
         self._followers: set[asyncio.Queue[LogLine]] = set()
 
-    def write(self, line: LogLine) -> None:
-        """Append a line and hand it to those who follow. A full disk loses lines, no more."""
-        data = _encode(line)
-        with contextlib.suppress(OSError):
-            if self._size and self._size + len(data) > self._max_bytes:
+    def write(self, at: float, stream: Stream, texts: Sequence[str]) -> None:
+        """Append lines and hand them to those who follow. A full disk loses lines, no more.
+
+        Args:
+            at: wall-clock seconds since 1970, of all of them.
+            stream: where they come from.
+            texts: without their ends.
+        """
+        when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+        head = f"{when} {stream} "
+        # As few writes as can be: an instance that writes without pause is to leave the agent
+        # time for the rest.
+        data = bytearray()
+        for text in texts:
+            line = f"{head}{text}\n".encode(errors="replace")
+            if self._size + len(data) + len(line) > self._max_bytes:
+                self._append(data)
                 self._rotate()
-            self._file.write(data)
-            self._size += len(data)
+                data.clear()
+            data += line
+        self._append(data)
         for follower in self._followers:
-            # A reader that is too slow misses the oldest lines, never holds up the instance.
-            if follower.full():
-                follower.get_nowait()
-            follower.put_nowait(line)
+            for text in texts[-_FOLLOWER_BACKLOG:]:
+                # A reader that is too slow misses the oldest lines, never holds up the instance.
+                if follower.full():
+                    follower.get_nowait()
+                follower.put_nowait(LogLine(at, stream, text))
 
     async def read(self, tail: int, *, follow: bool) -> AsyncIterator[LogLine]:
         """The last ``tail`` lines, and with ``follow`` all that come."""
@@ -66,18 +81,34 @@ class InstanceLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, data: bytes | bytearray) -> None:
+        if not data:
+            return
+        with contextlib.suppress(OSError):
+            if self._file is None:
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(data)
+            self._size += len(data)
 
     def _rotate(self) -> None:
-        self._file.close()
+        if self._size == 0:
+            return
+        self.close()
+        with contextlib.suppress(OSError):
+            self._set_aside()
+            self._size = 0
+
+    def _set_aside(self) -> None:
         for number in range(self._files - 1, 0, -1):
             older = self._numbered(number - 1)
             if older.exists():
                 older.replace(self._numbered(number))
         if self._files == 1:
             self._path.unlink(missing_ok=True)
-        self._file = self._path.open("ab", buffering=0)
-        self._size = 0
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
@@ -118,11 +149,6 @@ class LineSplitter:
 
 def _text(raw: bytes) -> str:
     return raw.rstrip(b"\r").decode(errors="replace")
-
-
-def _encode(line: LogLine) -> bytes:
-    at = datetime.fromtimestamp(line.at, UTC).isoformat(timespec="milliseconds")
-    return f"{at} {line.stream} {line.text}\n".encode(errors="replace")
 
 
 def _decode(raw: bytes) -> LogLine | None:

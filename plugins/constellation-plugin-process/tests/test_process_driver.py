@@ -237,3 +237,109 @@ async def test_endless_output_takes_bounded_space(tmp_path: Path) -> None:
         assert sum(path.stat().st_size for path in files) < 2 * (20_000 + 16_500)
     finally:
         await bench.driver.close()
+
+
+DAEMON = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        sys.stdout.close()
+        sys.stderr.close()
+        os.closerange(0, 10)
+        with open("daemons", "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+while not os.path.exists("daemons"):
+    time.sleep(0.01)
+"""
+
+
+async def test_a_service_that_becomes_a_daemon_leaves_none_behind(bench: Bench) -> None:
+    await bench.python(DAEMON)
+    await bench.reached(lambda status: status.restarts >= 3)
+    await bench.driver.stop("web.node-a")
+    pids = (bench.folder / "run" / "web.node-a" / "daemons").read_text().split()
+    assert pids
+    assert not [pid for pid in pids if alive(int(pid))]
+
+
+async def test_the_daemons_of_other_instances_live_on(bench: Bench) -> None:
+    await bench.start(*FOREVER)
+    await bench.reached(lambda status: status.pid is not None)
+    service = Service("short", command=("true",), restart=Restart("never"))
+    other = ProcessDriver(ProcessConfig(), bench.folder / "other", SystemClock(), LOG)
+    for driver in (bench.driver, other):
+        driver.attach(Anything())
+        await driver.start(InstanceSpec("short.node-a", service, "node-a", "127.0.0.1"))
+        await until_so(
+            lambda driver=driver: _phase(driver, "short.node-a") is Phase.STOPPED, 20, "its end"
+        )
+    assert bench.status.phase is Phase.RUNNING
+    assert alive(bench.status.pid or 0)
+    await other.close()
+
+
+class Anything:
+    """Takes every report."""
+
+    def status_changed(self, instance_id: str, status: RuntimeStatus) -> None: ...
+
+
+def _phase(driver: ProcessDriver, instance_id: str) -> Phase | None:
+    status = driver.status(instance_id)
+    return status.phase if status is not None else None
+
+
+async def test_a_missing_working_directory_is_named(bench: Bench, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    await bench.start("true", workdir=str(missing))
+    status = await bench.reached(lambda status: status.phase is Phase.BACKOFF)
+    assert f"no folder {missing}" in status.detail
+
+
+async def test_what_cannot_be_started_is_told_and_tried_again(bench: Bench) -> None:
+    # Text that the definition lets pass, but the file system's encoding does not.
+    await bench.start("true", env={"A": "x" * 200_000})
+    status = await bench.reached(lambda status: status.restarts >= 2)
+    assert "Argument list too long" in status.detail
+
+
+async def test_a_driver_that_failed_to_prepare_tries_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "process")
+    bench.folder.mkdir()
+    blocker = bench.folder / "mark"
+    blocker.mkdir()
+    with pytest.raises(OSError):  # noqa: PT011 - which one is the system's choice
+        await bench.start(*FOREVER)
+    blocker.rmdir()
+    blocker = bench.folder / "run"
+    blocker.touch()
+    with pytest.raises(OSError):  # noqa: PT011
+        await bench.start(*FOREVER)
+    blocker.unlink()
+    await bench.start(*FOREVER)
+    await bench.reached(lambda status: status.phase is Phase.RUNNING)
+    await bench.driver.close()
+
+
+async def test_a_log_that_cannot_be_written_does_not_hold_up_its_service(bench: Bench) -> None:
+    await bench.python(
+        "import os, sys, time\n"
+        "while not os.path.exists('go'): time.sleep(0.01)\n"
+        "for n in range(3): sys.stdout.write('x' * 9 + chr(10)); sys.stdout.flush()\n"
+        "sys.stdout.write(('x' * 99 + chr(10)) * 300000)\n"
+        "sys.stdout.flush()\nopen('done', 'w').close(); time.sleep(1000)"
+    )
+    await bench.reached(lambda status: status.phase is Phase.RUNNING)
+    # The next file cannot be made: a file stands where its folder was.
+    logs = bench.folder / "logs"
+    for file in logs.iterdir():
+        file.unlink()
+    logs.rmdir()
+    logs.touch()
+    folder = bench.folder / "run" / "web.node-a"
+    (folder / "go").touch()
+    await until_so((folder / "done").exists, 20, "the service to write all it has")

@@ -7,7 +7,6 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation_core.runtime import LogLine
 from constellation_plugin_process.logs import MAX_LINE, InstanceLog, LineSplitter
 
 
@@ -36,7 +35,7 @@ async def read(log: InstanceLog, tail: int) -> list[str]:
 async def test_the_last_lines_come_from_all_files_in_order(tmp_path: Path) -> None:
     log = InstanceLog(tmp_path / "a.log", max_bytes=200, files=3)
     for number in range(50):
-        log.write(LogLine(1_700_000_000.0 + number, "stdout", f"line {number}"))
+        log.write(1_700_000_000.0 + number, "stdout", [f"line {number}"])
     texts = await read(log, 1000)
     assert texts == [f"line {number}" for number in range(50 - len(texts), 50)]
     assert len(texts) > 5
@@ -50,10 +49,10 @@ async def test_the_last_lines_come_from_all_files_in_order(tmp_path: Path) -> No
 async def test_a_damaged_file_gives_the_lines_that_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     log = InstanceLog(path, max_bytes=10_000, files=1)
-    log.write(LogLine(1_700_000_000.0, "stderr", "good"))
+    log.write(1_700_000_000.0, "stderr", ["good"])
     with path.open("ab") as file:
         file.write(b"\xff\xfe\x00 no line of ours\n\n")
-    log.write(LogLine(1_700_000_001.0, "stdout", "better"))
+    log.write(1_700_000_001.0, "stdout", ["better"])
     assert await read(log, 10) == ["good", "better"]
     log.close()
 
@@ -64,5 +63,32 @@ async def test_a_deleted_folder_loses_lines_and_no_more(tmp_path: Path) -> None:
     (folder / "a.log").unlink()
     folder.rmdir()
     for _ in range(10):
-        log.write(LogLine(1.0, "stdout", "x" * 50))
+        log.write(1.0, "stdout", ["x" * 50])
+    log.close()
+
+
+async def test_lines_are_written_again_once_there_is_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    log = InstanceLog(folder / "a.log", max_bytes=100, files=2)
+    log.write(1.0, "stdout", ["x" * 50])
+    (folder / "a.log").unlink()
+    folder.rmdir()
+    log.write(1.0, "stdout", ["x" * 50] * 5)
+    folder.mkdir()
+    log.write(1.0, "stdout", ["lost or not", "x" * 50, "kept"])
+    assert (await read(log, 1)) == ["kept"]
+    log.close()
+
+
+def sizes(folder: Path) -> list[int]:
+    return [path.stat().st_size for path in folder.iterdir()]
+
+
+async def test_many_lines_at_once_are_kept_in_files_of_the_right_size(tmp_path: Path) -> None:
+    log = InstanceLog(tmp_path / "a.log", max_bytes=1_000, files=3)
+    log.write(1_700_000_000.0, "stdout", [f"line {number}" for number in range(1_000)])
+    texts = await read(log, 1_000)
+    assert texts == [f"line {number}" for number in range(1_000 - len(texts), 1_000)]
+    assert len(texts) > 30
+    assert max(sizes(tmp_path)) <= 1_000
     log.close()

@@ -71,7 +71,7 @@ In a variable, lists are separated by commas (an empty text is an empty list), `
 `on`, `1` and `false`, `no`, `off`, `0` are the two truth values, and what is a table in
 `agent.toml` is written as an inline table in TOML. A variable that begins with `CONSTELLATION_`
 and belongs to no setting is an error, so that a misspelt one does not go unnoticed; only one for
-a plugin that is not enabled is no more than a warning. {others} is no setting and is allowed.
+a plugin that is not enabled is no more than a warning. {others} are no settings and are allowed.
 
 Relative paths are relative to the folder of `agent.toml`, also when they come from a variable,
 unless their description says otherwise. `~` is the home folder.

@@ -15,8 +15,11 @@ from constellation_core.config.settings import SECTIONS
 PREFIX = "CONSTELLATION_"
 PLUGINS_PREFIX = "CONSTELLATION_PLUGINS_"
 
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE})
-"""Variables with the prefix that are no settings."""
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "CONSTELLATION_DEBUG"})
+"""Variables with the prefix that are no settings, and that may be set by hand."""
+
+GIVEN_VARIABLES = frozenset({"CONSTELLATION_AGENT", "CONSTELLATION_INSTANCE"})
+"""What drivers tell the instances they run: the command line works inside of those too."""
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
@@ -73,7 +76,11 @@ def unknown_variables(
     plugins = list(plugins)
     errors, warnings = [], []
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in known or name in OTHER_VARIABLES:
+        if (
+            not name.startswith(PREFIX)
+            or name in known
+            or name in OTHER_VARIABLES | GIVEN_VARIABLES
+        ):
             continue
         if owner_of(name, plugins) is not None:
             continue

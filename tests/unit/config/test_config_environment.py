@@ -191,3 +191,11 @@ def test_peeking_at_the_plugins_never_fails(path: Path, text: str, names: tuple[
     assert peek_enabled_plugins(None, {}) == names
     assert peek_enabled_plugins(Path("nowhere.toml"), {}) == ()
     assert peek_enabled_plugins(path, {"CONSTELLATION_PLUGINS_ENABLED": "c, d"}) == ("c", "d")
+
+
+@pytest.mark.parametrize(
+    "variable", ["CONSTELLATION_DEBUG", "CONSTELLATION_AGENT", "CONSTELLATION_INSTANCE"]
+)
+def test_variables_that_are_no_settings_are_let_pass(load_with: Load, variable: str) -> None:
+    # The first is a hint's advice, the others are in the environment of every instance.
+    assert not load_with("", **{variable: "1"}).warnings

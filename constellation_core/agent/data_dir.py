@@ -12,6 +12,9 @@ from pathlib import Path
 
 from constellation_core.gossip import Address
 
+_GREATEST_EPOCH = 2**32 - 2**20
+"""It is an incarnation too, which has 32 bits; what is greater was not written by an agent."""
+
 
 class DataDirError(Exception):
     """The data directory cannot be used; the text says why and what to do."""
@@ -54,10 +57,22 @@ class DataDir:
             os.close(descriptor)
 
     def next_epoch(self, now: float) -> int:
-        """An epoch above all earlier ones of this folder: the wall clock, unless it went back."""
+        """An epoch above all earlier ones of this folder: the wall clock, unless it went back.
+
+        Raises:
+            DataDirError: when it cannot be written down.
+        """
         before = self._read_number("epoch")
+        if before > _GREATEST_EPOCH:
+            before = 0
         epoch = max(int(now), before + 1)
-        self.save_epoch(epoch)
+        try:
+            self.save_epoch(epoch)
+        except OSError as error:
+            raise DataDirError(
+                f"cannot write to {self.path}: {error.strerror}; make room there, or set "
+                "[agent] data_dir to a folder that this user may write to"
+            ) from None
         return epoch
 
     def save_epoch(self, epoch: int) -> None:
@@ -68,9 +83,10 @@ class DataDir:
         """Addresses of nodes from an earlier life; empty when there is nothing usable."""
         try:
             listed = json.loads((self.path / "peers.json").read_text())
-            return {(str(ipaddress.ip_address(host)), int(port)) for host, port in listed}
-        except (OSError, ValueError, TypeError):
+            found = {(str(ipaddress.ip_address(host)), int(port)) for host, port in listed}
+        except (OSError, ValueError, TypeError, ArithmeticError, RecursionError):
             return set()
+        return {(host, port) for host, port in found if 0 < port < 65_536}
 
     def save_peers(self, peers: Iterable[Address]) -> None:
         """Remember the addresses of all nodes that are known."""

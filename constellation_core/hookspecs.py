@@ -16,17 +16,23 @@ catalog, the local instances, secrets by name, and supervised background tasks.
 What holds for all hooks
     * All run on the agent's event loop, so none may block it: an ``async def`` where there is
       something to wait for, a thread (``asyncio.to_thread``) where a library blocks.
-    * A hook that raises never harms another plugin or the agent. What happens to the plugin
+    * A hook that raises never harms another plugin or the agent, whatever it raises:
+      ``SystemExit`` and ``CancelledError`` count like any other. What happens to the plugin
       itself is said at each kind.
+    * A hook that holds up the event loop for more than 3 seconds is interrupted by
+      :class:`~constellation_core.plugins.stalls.StalledError`; so are supervised tasks and the
+      handlers of routes. An event hook that does so makes its plugin ``failed`` at once.
+    * A coroutine that takes no notice of its cancellation is left behind.
     * Hooks are called on one plugin after the other, in the order of ``[plugins] enabled``.
 
 The four kinds
     *contribute*
-        Called once, when the agent or a command starts, on the main task. Not ``async``. They
-        return what the plugin adds. One that raises or returns what it must not makes the
-        plugin ``failed``: nothing of it is used, and ``constellation plugins list`` says why.
+        Called once, when the agent or a command starts, on the main task. Not ``async``, and
+        interrupted after 30 seconds. They return what the plugin adds. One that raises or
+        returns what it must not makes the plugin ``failed``: nothing of it is used, and
+        ``constellation plugins list`` says why.
     *lifecycle*
-        ``start`` and ``stop``, once each, awaited on the main task with a time limit.
+        ``start`` and ``stop``, once each, awaited in a task of its own with a time limit.
     *events*
         Something happened. Delivered from a queue of the plugin's own, one at a time and in
         order, so a slow plugin delays only itself. When more than 256 wait, a newer event
@@ -153,10 +159,11 @@ def peer_sources(context: PluginContext) -> Iterable[PeerSource]:
 async def start(context: PluginContext) -> None:
     """The agent has its membership and catalog; begin to work.
 
-    Awaited once, before the local services are started, for at most 30 seconds. May be plain
-    ``def``. What should go on in the background is given to ``context.spawn(name, function)``,
-    which restarts it with backoff when it fails and shows it in ``constellation status``. A
-    plugin whose ``start`` raises or is too slow is ``failed``; its tasks are cancelled.
+    Called once, before the local services are started, and awaited for at most 10 seconds, for
+    all plugins at the same time. May be plain ``def``. What should go on in the background is
+    given to ``context.spawn(name, function)``, which restarts it with backoff when it fails and
+    shows it in ``constellation status``. A plugin whose ``start`` raises or is too slow is
+    ``failed``; its tasks are cancelled.
     """
 
 
@@ -164,7 +171,7 @@ async def start(context: PluginContext) -> None:
 async def stop(context: PluginContext) -> None:
     """The agent stops; the local instances are stopped already, the membership still works.
 
-    Awaited once, in the reverse order of the starts, for at most 10 seconds. Background tasks
+    Awaited once, in the reverse order of ``enabled``, for at most 5 seconds. Background tasks
     are cancelled afterwards; an error is logged.
     """
 

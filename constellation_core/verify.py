@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+VerifyStatus = Literal["ok", "warn", "fail", "skip"]
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
@@ -18,7 +20,7 @@ class VerifyResult:
             there is one.
     """
 
-    status: Literal["ok", "warn", "fail", "skip"]
+    status: VerifyStatus
     detail: str
     remedy: str = ""
 

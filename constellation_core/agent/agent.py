@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from random import Random
+from typing import Any
 
 from constellation_core import __version__
 from constellation_core.agent.addresses import advertised, is_everywhere, resolve_bind
@@ -36,6 +37,7 @@ from constellation_core.model.node import Node
 from constellation_core.model.service import Service
 from constellation_core.plugins.delivery import EventDelivery
 from constellation_core.plugins.discovery import installed_plugins
+from constellation_core.plugins.guard import CANCEL_GRACE, cancel_all
 from constellation_core.plugins.manager import PluginManager
 from constellation_core.plugins.tasks import Supervisor
 from constellation_core.workloads import LocalWorkloads
@@ -86,6 +88,7 @@ class Agent:
         token = _read_token(self._loaded)
         async with AsyncExitStack() as stack:
             stack.enter_context(self.data_dir.locked())
+            stack.enter_context(self.manager.stalls.installed())
             self.manager.on_failed = self._plugin_failed
             self.manager.load(settings.plugins.enabled, installed_plugins())
             configs = self.plugins.configure(self._loaded)
@@ -140,9 +143,13 @@ class Agent:
 
             catalog.subscribe(self.bridge.on_catalog)
             self.supervisor.spawn("core", "discovery", discovery.run)
-            await self.plugins.start(lambda name: self._plugin_started(name, catalog))
             stack.push_async_callback(self.plugins.stop)
             stack.push_async_callback(workloads.close)
+            await self._unless_stopped(
+                self.plugins.start(lambda name: self._plugin_started(name, catalog))
+            )
+            if self._stop.is_set():
+                return
             view.started = True
             log.info(
                 "%s runs: gossip on %s:%d, API on http://%s:%d and %s",
@@ -155,6 +162,17 @@ class Agent:
             await self._stop.wait()
             log.info("%s stops", settings.agent.name)
 
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await ``work``, but no longer than until this agent is told to stop."""
+        task = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            await cancel_all([task, stop], grace=2 * CANCEL_GRACE)
+
     def _make_gossip(self, key: ClusterKey | None) -> tuple[Gossip, Catalog]:
         settings = self._settings.gossip
         name = self._settings.agent.name
@@ -166,7 +184,11 @@ class Agent:
         holder: list[Gossip] = []
 
         def new_epoch(changed: int) -> None:
-            self.data_dir.save_epoch(changed)
+            try:
+                self.data_dir.save_epoch(changed)
+            except OSError as error:
+                # The next life finds its traces again, and asks the others once more.
+                log.warning("cannot write to %s: %s", self.data_dir.path, error.strerror)
             tags = dict(holder[0].local.tags)
             holder[0].set_meta(encode_tags(with_epoch(tags, changed)))
 

@@ -13,6 +13,7 @@ from constellation_core.gossip import Address, Gossip, JoinResult
 from constellation_core.gossip.echo import choose_address
 from constellation_core.peers import PeerSource
 from constellation_core.plugins.context import Clock
+from constellation_core.plugins.guard import bounded, explain
 
 log = logging.getLogger("constellation.discovery")
 
@@ -84,7 +85,12 @@ class Discovery:
         return not any(m.online and m.name != local for m in self._gossip.members())
 
     async def _try(self, remembered: set[str]) -> None:
-        addresses = [*self._seeds, *await self._from_sources(), *sorted(remembered)]
+        await self._join([*self._seeds, *sorted(remembered)])
+        # Asked last: a source that hangs must not keep this node from those it knows.
+        if self._sources and self._alone():
+            await self._join(await self._from_sources())
+
+    async def _join(self, addresses: Sequence[str]) -> None:
         own = f"{_literal(self._gossip.local.address[0])}:{self._gossip.local.address[1]}"
         candidates = [each for each in dict.fromkeys(addresses) if each != own]
         if self._own_addresses is not None and len(self._gossip.members()) == 1:
@@ -118,15 +124,20 @@ class Discovery:
 
     async def _from_sources(self) -> list[str]:
         found: list[str] = []
-        for source in self._sources:
-            try:
-                async with asyncio.timeout(_SOURCE_TIMEOUT):
-                    found += [self._with_port(peer) for peer in await source.peers()]
-            except Exception as error:  # noqa: BLE001 - a plugin's source may raise anything
-                log.warning(
-                    "peer source %s failed: %s: %s", source.name, type(error).__name__, error
-                )
+        answers = await asyncio.gather(*(self._ask(source) for source in self._sources))
+        for answer in answers:
+            found += answer
         return found
+
+    async def _ask(self, source: PeerSource) -> list[str]:
+        async def peers() -> list[str]:
+            return [self._with_port(peer) for peer in await source.peers()]
+
+        try:
+            return await bounded(peers(), _SOURCE_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - a plugin's source may raise anything
+            log.warning("peer source %s failed: %s", source.name, explain(error))
+            return []
 
     def _with_port(self, peer: str) -> str:
         if peer.startswith("["):

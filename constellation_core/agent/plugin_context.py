@@ -57,7 +57,14 @@ class AgentPluginContext:
 
     def spawn(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
         """Run a supervised background task."""
-        self._parts.supervisor.spawn(self.name, name, function)
+        stalls = self._parts.manager.stalls
+
+        async def watched() -> None:
+            with stalls.watching():
+                work = function()
+            await stalls.watched(work)
+
+        self._parts.supervisor.spawn(self.name, name, watched if callable(function) else function)
 
     def call_hook(self, hook: str, /, **arguments: Any) -> Mapping[str, Any]:
         """Call a hook that this plugin defined."""

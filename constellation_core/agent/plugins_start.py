@@ -6,22 +6,25 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from aiohttp import web
+
 from constellation_core.agent.plugin_context import AgentParts, AgentPluginContext
-from constellation_core.api.routing import ApiRoute
+from constellation_core.api.routing import ApiRoute, Handler
 from constellation_core.api.server import ApiServer
 from constellation_core.config import ConfigError, Loaded, validate_plugin_table
 from constellation_core.peers import PeerSource
-from constellation_core.plugins.discovery import explain
+from constellation_core.plugins.guard import bounded, explain
 from constellation_core.plugins.manager import PluginManager, answers_by_plugin
 from constellation_core.verify import VerifyCheck
 from constellation_core.workloads import LocalWorkloads
 
 log = logging.getLogger("constellation.plugins")
 
-_START_TIMEOUT = 30.0
-_STOP_TIMEOUT = 10.0
+START_TIMEOUT = 10.0
+STOP_TIMEOUT = 5.0
 
 
 class PluginSet:
@@ -65,36 +68,41 @@ class PluginSet:
         """Make the contexts and take what the plugins add."""
         for name in self.manager.active:
             self.contexts[name] = AgentPluginContext(name, configs.get(name), parts)
-        self._each("api_routes", lambda name, routes: api.add_routes(name, _routes(routes)))
+        self._each("api_routes", lambda name, routes: api.add_routes(name, self._routes(routes)))
         self._each("verify_checks", self._add_checks)
         self._each("runtime_driver", lambda _, driver: workloads.add_driver(driver))
-        self._each("peer_sources", lambda _, sources: self.sources.extend(sources))
+        self._each("peer_sources", lambda _, sources: self.sources.extend(_sources(sources)))
 
     async def start(self, on_started: Callable[[str], None]) -> None:
-        """Await every plugin's ``start``, one after the other."""
-        for name in list(self.manager.active):
-            try:
-                async with asyncio.timeout(_START_TIMEOUT):
-                    result = self.manager.call(name, "start", context=self.contexts[name])
-                    if inspect.isawaitable(result):
-                        await result
-            except TimeoutError:
-                self.manager.fail(name, f"start took longer than {_START_TIMEOUT:g} s")
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                self.manager.fail(name, f"start raised {explain(error)}")
-            else:
-                if name in self.manager.active:
-                    self._started.append(name)
-                    on_started(name)
+        """Await every plugin's ``start``: called in order, awaited all at the same time.
+
+        So a plugin that hangs costs the others no more than the limit, however many hang.
+        """
+        names = list(self.manager.active)
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(self._start(name, on_started), name=f"start:{name}")
+        self._started.sort(key=names.index)
+
+    async def _start(self, name: str, on_started: Callable[[str], None]) -> None:
+        try:
+            result = self.manager.call(name, "start", context=self.contexts[name])
+            if inspect.isawaitable(result):
+                await bounded(result, START_TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self.manager.fail(name, f"start raised {explain(error)}")
+        else:
+            if name in self.manager.active:
+                self._started.append(name)
+                on_started(name)
 
     async def stop(self) -> None:
         """Await every started plugin's ``stop``, in reverse order."""
         for name in reversed(self._started):
             try:
-                async with asyncio.timeout(_STOP_TIMEOUT):
-                    result = self.manager.call(name, "stop", context=self.contexts[name])
-                    if inspect.isawaitable(result):
-                        await result
+                result = self.manager.call(name, "stop", context=self.contexts[name])
+                if inspect.isawaitable(result):
+                    await bounded(result, STOP_TIMEOUT)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                 log.warning("plugin %s: stop raised %s", name, explain(error))
 
@@ -110,17 +118,43 @@ class PluginSet:
             except Exception as error:  # noqa: BLE001 - a plugin may return anything
                 self.manager.fail(name, f"what {hook} returned cannot be used: {explain(error)}")
 
+    def _routes(self, routes: Iterable[ApiRoute]) -> list[ApiRoute]:
+        listed = list(routes)
+        for route in listed:
+            if not isinstance(route, ApiRoute):
+                raise TypeError(f"{_kind(route)} is not an ApiRoute")
+        return [replace(route, handler=self._watched(route.handler)) for route in listed]
+
+    def _watched(self, handler: Handler) -> Handler:
+        stalls = self.manager.stalls
+
+        async def watched(request: web.Request) -> web.StreamResponse:
+            with stalls.watching():
+                work = handler(request)
+            return await stalls.watched(work)
+
+        return watched if callable(handler) else handler
+
     def _add_checks(self, name: str, checks: Iterable[VerifyCheck]) -> None:
         listed = list(checks)
         for check in listed:
             if not isinstance(check, VerifyCheck):
-                raise TypeError(f"{check!r} is not a VerifyCheck")
+                raise TypeError(f"{_kind(check)} is not a VerifyCheck")
+            if not isinstance(check.name, str) or not callable(check.run):
+                raise TypeError("a VerifyCheck has a name and an async function")
         self.checks[name] = listed
 
 
-def _routes(routes: Iterable[ApiRoute]) -> list[ApiRoute]:
-    listed = list(routes)
-    for route in listed:
-        if not isinstance(route, ApiRoute):
-            raise TypeError(f"{route!r} is not an ApiRoute")
+def _sources(sources: Iterable[PeerSource]) -> list[PeerSource]:
+    listed = list(sources)
+    for source in listed:
+        if not isinstance(getattr(source, "name", None), str) or not callable(
+            getattr(source, "peers", None)
+        ):
+            raise TypeError(f"{_kind(source)} is not a PeerSource: it needs name and peers()")
     return listed
+
+
+def _kind(value: object) -> str:
+    # Not its repr, which is a plugin's code too.
+    return f"a value of type {type(value).__name__}"

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import signal
 import sys
+import threading
 import time
 
 from constellation_core.agent.addresses import AdvertiseError
@@ -16,8 +18,12 @@ from constellation_core.agent.data_dir import DataDirError
 from constellation_core.api.server import ApiBindError
 from constellation_core.config import Loaded, SecretError
 from constellation_core.gossip import GossipBindError
+from constellation_core.plugins.guard import explain
 
 log = logging.getLogger("constellation.agent")
+
+_END_GRACE = 5.0
+"""Seconds, after the agent's orderly end, for tasks and threads that plugins left running."""
 
 START_ERRORS = (AdvertiseError, ApiBindError, DataDirError, GossipBindError, SecretError)
 
@@ -34,14 +40,47 @@ def run_agent(loaded: Loaded) -> int:
     if sys.version_info < (3, 12):
         # As newer Pythons do by themselves: no thread for every child process.
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
-    try:
-        asyncio.run(_run(loaded))
-    except START_ERRORS as error:
-        log.error("%s", error)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    code = 0
+    with asyncio.Runner() as runner:
+        try:
+            _run_through(runner.get_loop(), loaded)
+        except START_ERRORS as error:
+            log.error("%s", error)
+            code = 1
+        except Exception as error:
+            log.error('the agent failed: %s; log_level = "debug" shows where', explain(error))
+            log.debug("this is a defect", exc_info=error)
+            code = 1
+        end = threading.Timer(_END_GRACE, _end_at_once, (code,))
+        end.daemon = True
+        end.start()
+    if not any(_holds_up(thread) for thread in threading.enumerate()):
+        end.cancel()
+    return code
+
+
+def _run_through(loop: asyncio.AbstractEventLoop, loaded: Loaded) -> None:
+    main = loop.create_task(_run(loaded), name="agent")
+    while True:
+        try:
+            return loop.run_until_complete(main)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Ctrl-C is a signal that the loop handles; this was raised in a task or a callback
+            # that a plugin made for itself, and would end the loop under everybody else.
+            if main.done():
+                raise
+            log.error("a plugin's task raised %s; the agent goes on", explain(error))
+
+
+def _holds_up(thread: threading.Thread) -> bool:
+    """Whether Python would wait for this thread before it ends."""
+    return not thread.daemon and thread is not threading.main_thread()
+
+
+def _end_at_once(code: int) -> None:
+    log.warning("something a plugin left running does not end; ending without it")
+    logging.shutdown()
+    os._exit(code)
 
 
 async def _run(loaded: Loaded) -> None:

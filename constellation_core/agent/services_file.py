@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from pathlib import Path
 
-from constellation_core.workloads import LocalWorkloads, ServicesError, load_services
+from constellation_core.workloads import LocalWorkloads, ServicesError, read_services
 
 log = logging.getLogger("constellation.agent")
 
@@ -46,7 +45,7 @@ class ServicesFile:
         if self.path is None:
             return []
         try:
-            services = await asyncio.to_thread(load_services, self.path)
+            services = await read_services(self.path)
         except ServicesError as error:
             self.error = str(error)
             log.error("%s", error)

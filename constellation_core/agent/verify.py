@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from constellation_core.gossip import Path
 from constellation_core.model.node import NodeState
-from constellation_core.plugins.discovery import explain
+from constellation_core.plugins.guard import bounded, explain
 from constellation_core.plugins.manager import PluginManager
-from constellation_core.verify import VerifyCheck, VerifyResult
+from constellation_core.verify import VerifyCheck, VerifyResult, VerifyStatus
 
 if TYPE_CHECKING:
     from constellation_core.agent.view import AgentView
@@ -53,12 +53,24 @@ async def run_all(
 
 async def _run(check: VerifyCheck) -> VerifyResult:
     try:
-        async with asyncio.timeout(_TIMEOUT):
-            return await check.run()
+        result = await bounded(_called(check), _TIMEOUT)
     except TimeoutError:
         return VerifyResult("fail", f"no answer within {_TIMEOUT:g} s", "see the agent's log")
     except Exception as error:  # noqa: BLE001 - a plugin's check may raise anything
         return VerifyResult("fail", f"the check itself failed: {explain(error)}", "see the log")
+    if (
+        not isinstance(result, VerifyResult)
+        or result.status not in get_args(VerifyStatus)
+        or not all(isinstance(text, str) for text in (result.detail, result.remedy))
+    ):
+        return VerifyResult(
+            "fail", "the check gave no usable VerifyResult", "tell the plugin's authors"
+        )
+    return result
+
+
+async def _called(check: VerifyCheck) -> VerifyResult:
+    return await check.run()
 
 
 def core_checks(view: AgentView) -> list[VerifyCheck]:

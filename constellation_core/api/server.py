@@ -21,12 +21,15 @@ from constellation_core.api.errors import RefusedError, error_response, json_res
 from constellation_core.api.routes import CoreRoutes
 from constellation_core.api.routing import ApiRoute, Handler
 from constellation_core.api.sse import EventStreams
+from constellation_core.plugins.guard import contained, explain, place
 
 log = logging.getLogger("constellation.api")
 
 _MAX_BODY = 1024 * 1024
 _MAX_SOCKET_PATH = 107
 _OWNER = "core"
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+"""HEAD is not among them: every GET answers it, as aiohttp does by itself."""
 
 
 class ApiBindError(Exception):
@@ -83,13 +86,12 @@ class ApiServer:
         """
         added: dict[tuple[str, str], tuple[str, ApiRoute]] = {}
         for route in routes:
+            _require_form(route)
             key = (route.method.upper(), route.path)
             taken = self._routes.get(key) or added.get(key)
             if taken is not None:
                 raise RouteConflictError(f"{key[0]} {key[1]} belongs to {taken[0]} already")
-            if not route.path.startswith("/"):
-                raise ValueError(f"the path {route.path!r} does not begin with '/'")
-            if key[0] not in ("GET", "HEAD") and route.access != "control":
+            if key[0] != "GET" and route.access != "control":
                 raise ValueError(f"{key[0]} {key[1]} changes things, so its access is control")
             # aiohttp's own check of the pattern, on a router that is thrown away.
             web.UrlDispatcher().add_route(key[0], route.path, route.handler)
@@ -199,9 +201,9 @@ class ApiServer:
                     f"use the unix socket {self._config.socket_path}, or set [api] control = true "
                     "with a token_file",
                 )
-            given = request.headers.get("Authorization", "")
-            wanted = f"Bearer {self._config.token}"
-            if not hmac.compare_digest(given.encode(), wanted.encode()):
+            # What a client sends need not be text; aiohttp keeps such bytes as surrogates.
+            given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+            if not hmac.compare_digest(given, f"Bearer {self._config.token}".encode()):
                 return error_response(
                     401,
                     "token",
@@ -227,23 +229,50 @@ class ApiServer:
         return json_response(routes)
 
 
+def _require_form(route: ApiRoute) -> None:
+    """Refuse what would only fail when it is served.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    texts = (route.method, route.path, route.summary)
+    if not all(isinstance(text, str) for text in texts) or not callable(route.handler):
+        raise ValueError("a route has a method, a path, a handler and a summary")
+    if route.method.upper() not in _METHODS:
+        raise ValueError(f"the method {route.method!r} is none of {', '.join(_METHODS)}")
+    if not route.path.startswith("/"):
+        raise ValueError(f"the path {route.path!r} does not begin with '/'")
+    if route.access not in ("read", "control"):
+        raise ValueError(f"the access {route.access!r} is neither 'read' nor 'control'")
+
+
 def _isolated(owner: str, route: ApiRoute) -> Handler:
     """The handler of a route; what it raises becomes a 500 that names its owner."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         try:
-            return await route.handler(request)
+            response = await contained(_handled(route, request))
+            if not isinstance(response, web.StreamResponse):
+                raise TypeError(f"the handler gave a {type(response).__name__}, no response")
+            return response
         except web.HTTPException:
             raise
         except RefusedError as error:
             return error_response(409, error.code, str(error), error.hint)
         except Exception as error:  # a plugin's handler may raise anything
-            log.exception("%s %s of %s failed", route.method, route.path, owner)
+            what = f"{route.method} {route.path} of {owner}"
+            log.error("%s failed: %s, at %s", what, explain(error), place(error))
+            log.debug("%s", what, exc_info=error)
             return error_response(
                 500, "failed", f"{route.path} of {owner} failed with {type(error).__name__}"
             )
 
     return handler
+
+
+async def _handled(route: ApiRoute, request: web.Request) -> web.StreamResponse:
+    # Called in here, so that a handler that is no async function fails like one that raises.
+    return await route.handler(request)
 
 
 @web.middleware

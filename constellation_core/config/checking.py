@@ -47,10 +47,11 @@ def check_config(
     """
     problems: list[Problem] = []
     failures = failures or {}
+    installed = set(installed)
     tables = {}
     for name in loaded.settings.plugins.enabled:
         if name in failures:
-            near = nearest(name, set(installed) - {name})
+            near = "" if name in installed else nearest(name, installed)
             message = f"plugin {name}: {failures[name]}{did_you_mean(near)}"
             problems.append(_at(loaded, "plugins.enabled", message))
             continue

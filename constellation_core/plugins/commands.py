@@ -82,8 +82,12 @@ def load_config_models(
         models = {}
         for name in list(manager.active):
             model = manager.contribute(name, "config_model")
-            if name in manager.active:
-                models[name] = model
+            if name not in manager.active:
+                continue
+            if model is not None and not _is_model(model):
+                manager.fail(name, f"config_model gave no model, but a {type(model).__name__}")
+                continue
+            models[name] = model
     return models, _failures(manager)
 
 
@@ -100,6 +104,12 @@ def _quiet_manager(enabled: Sequence[str], *, require_core: bool = True) -> Iter
         yield manager
     finally:
         logger.disabled = disabled
+
+
+def _is_model(value: object) -> bool:
+    from pydantic import BaseModel
+
+    return isinstance(value, type) and issubclass(value, BaseModel)
 
 
 def _failures(manager: PluginManager) -> dict[str, str]:

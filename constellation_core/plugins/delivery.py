@@ -7,6 +7,7 @@ import inspect
 import logging
 
 from constellation_core.plugins.events import EventQueue, PluginEvent
+from constellation_core.plugins.guard import CANCEL_GRACE, bounded, cancel_all
 from constellation_core.plugins.manager import PluginManager
 
 log = logging.getLogger("constellation.plugins")
@@ -46,8 +47,7 @@ class EventDelivery:
         worker = self._workers.pop(name, None)
         # A worker drops its own plugin when its last error was one too many.
         if worker is not None and worker is not asyncio.current_task():
-            worker.cancel()
-            await asyncio.gather(worker, return_exceptions=True)
+            await cancel_all([worker], grace=2 * CANCEL_GRACE)
 
     async def close(self) -> None:
         """End all delivery; what waits is dropped."""
@@ -61,8 +61,7 @@ class EventDelivery:
             try:
                 result = self._manager.call(name, event.hook, **event.arguments)
                 if inspect.isawaitable(result):
-                    async with asyncio.timeout(self._timeout):
-                        await result
+                    await bounded(result, self._timeout)
             except Exception as error:
                 self._manager.count_error(name, event.hook, error)
             else:

@@ -16,6 +16,7 @@ from stevedore.named import NamedExtensionManager
 
 from constellation_core import __version__
 from constellation_core.plugins.distributions import PLUGINS, find_offers, requirement_on
+from constellation_core.plugins.guard import explain
 
 CORE_DISTRIBUTION = "constellation-core"
 
@@ -90,15 +91,9 @@ def load_plugin(name: str, installed: Sequence[Installed], *, require_core: bool
     if isinstance(plugin, type):
         try:
             return plugin()
-        except Exception as error:
+        except BaseException as error:
             raise PluginLoadError(f"{plugin.__name__}() raised {explain(error)}") from error
     return plugin
-
-
-def explain(error: BaseException) -> str:
-    """``TypeName: message``, on one line, for lists and logs."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _require_core(plugin: Installed) -> None:
@@ -131,7 +126,7 @@ def _import(plugin: Installed) -> Any:
             on_missing_entrypoints_callback=lambda _missing: None,
         )
         loaded = [extension.plugin for extension in manager]
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # stevedore lets AssertionError pass, and a module may call sys.exit when imported.
         failures.append(error)
         loaded = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,19 @@ from constellation_core import hookspecs
 from constellation_core.plugins.discovery import (
     Installed,
     PluginLoadError,
-    explain,
     installed_plugins,
     load_plugin,
 )
+from constellation_core.plugins.guard import PluginRaisedError, explain, place
+from constellation_core.plugins.stalls import StalledError, StallGuard
 
 log = logging.getLogger("constellation.plugins")
 
 ERRORS_IN_A_ROW = 10
 """So many errors in events and decisions, with no success between, take a plugin out."""
+
+START_LIMIT = 30.0
+"""Seconds for which a *contribute* hook may hold up the agent that starts."""
 
 
 @dataclass(slots=True)
@@ -66,6 +70,8 @@ class PluginManager:
         self._errors: dict[str, _Errors] = {}
         self.installed: Sequence[Installed] = ()
         """What there was to choose from at :meth:`load`."""
+        self.stalls = StallGuard()
+        """Watches over hooks once an agent has installed it."""
         self.on_failed: Callable[[str, str], None] | None = None
         """Called with name and reason when a plugin is taken out of use."""
 
@@ -131,7 +137,7 @@ class PluginManager:
             raise PluginLoadError(_one_line(error)) from error
         except PluginLoadError:
             raise
-        except Exception as error:
+        except BaseException as error:
             raise PluginLoadError(f"registering it failed: {explain(error)}") from error
         self._managers[name] = manager
 
@@ -150,30 +156,41 @@ class PluginManager:
         caller = self._caller(name, hook)
         return caller is not None and bool(caller.get_hookimpls())
 
-    def call(self, name: str, hook: str, /, **arguments: Any) -> Any:
-        """Call one plugin's hook; what it raises passes through.
+    def call(self, name: str, hook: str, limit: float | None = None, /, **arguments: Any) -> Any:
+        """Call one plugin's hook; what it raises passes through, as an ``Exception``.
 
         Returns:
-            What it returned (a coroutine, where it is async), or ``None`` without the hook.
+            What it returned (an awaitable, where it is async), or ``None`` without the hook.
+
+        Raises:
+            PluginRaisedError: in place of ``SystemExit`` and the like, and when it holds up the
+                event loop for more than ``limit`` seconds; see
+                :mod:`constellation_core.plugins.stalls`.
         """
         caller = self._caller(name, hook)
         if caller is None:
             return None
-        results = caller(**arguments)
-        if isinstance(results, list):
-            return results[0] if results else None
-        return results
+        try:
+            with self.stalls.watching(limit):
+                results = caller(**arguments)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise PluginRaisedError(explain(error)) from error
+        result = (results[0] if results else None) if isinstance(results, list) else results
+        return self.stalls.watched(result) if inspect.iscoroutine(result) else result
 
     def contribute(self, name: str, hook: str, /, **arguments: Any) -> Any:
         """Call one plugin's *contribute* hook; one that raises makes its plugin failed."""
         try:
-            result = self.call(name, hook, **arguments)
+            # What it takes to start may be slow to import, and nobody counts on this agent yet.
+            result = self.call(name, hook, START_LIMIT, **arguments)
             if inspect.isawaitable(result):
                 _close(result)
                 raise TypeError("the hook must not be async")
-            # Iterables are read here, so that a generator that raises does so inside.
-            return list(result) if inspect.isgenerator(result) else result
-        except (Exception, SystemExit) as error:
+            # Iterables are read here, so that one that raises does so inside.
+            return list(result) if isinstance(result, Iterator) else result
+        except BaseException as error:
             log.debug("plugin %s: %s", name, hook, exc_info=error)
             self.fail(name, f"{hook} raised {explain(error)}")
             return None
@@ -220,10 +237,15 @@ class PluginManager:
         errors.total += 1
         errors.in_a_row += 1
         errors.last = f"{hook} raised {explain(error)}"
+        stalled = isinstance(error.__cause__, StalledError)
         log.warning(
-            "plugin %s: %s (%d in a row)", name, errors.last, errors.in_a_row, exc_info=error
+            "plugin %s: %s, at %s (%d in a row)", name, errors.last, place(error), errors.in_a_row
         )
-        if errors.in_a_row >= ERRORS_IN_A_ROW:
+        log.debug("plugin %s: %s", name, hook, exc_info=error)
+        if stalled:
+            # Not once more: every time costs the whole agent seconds of silence.
+            self.fail(name, errors.last)
+        elif errors.in_a_row >= ERRORS_IN_A_ROW:
             self.fail(name, f"{errors.in_a_row} errors in a row; the last: {errors.last}")
 
     def count_success(self, name: str) -> None:
@@ -237,7 +259,14 @@ class PluginManager:
 
     def _add_plugin_hookspecs(self) -> None:
         for name in self.active:
-            for namespace in self.contribute(name, "register_hookspecs") or ():
+            namespaces = self.contribute(name, "register_hookspecs")
+            if namespaces is None:
+                continue
+            if not isinstance(namespaces, list | tuple):
+                kind = type(namespaces).__name__
+                self.fail(name, f"register_hookspecs must return a list, not {kind}")
+                continue
+            for namespace in namespaces:
                 try:
                     pluggy.PluginManager(hookspecs.PROJECT).add_hookspecs(namespace)
                 except Exception as error:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from constellation_core.plugins.context import Clock
-from constellation_core.plugins.discovery import explain
+from constellation_core.plugins.guard import cancel_all, contained, explain, place
 
 log = logging.getLogger("constellation.tasks")
 
 LONGEST_WAIT = 60.0
 """Seconds; the wait before a restart doubles from one second up to this."""
+
+_CANCEL_GRACE = 5.0
 
 
 class TaskState(StrEnum):
@@ -58,8 +60,11 @@ class Supervisor:
         """Run ``function()`` until it returns; start it again with backoff when it raises.
 
         Raises:
+            TypeError: when the name is no text, or the function cannot be called.
             ValueError: when the owner has a running task of that name.
         """
+        if not isinstance(name, str) or not callable(function):
+            raise TypeError("a task has a name and an async function")
         key = (owner, name)
         if key in self._tasks:
             raise ValueError(f"{owner} has a task named {name!r} already")
@@ -82,10 +87,8 @@ class Supervisor:
         await self._cancel(list(self._tasks))
 
     async def _cancel(self, keys: Sequence[tuple[str, str]]) -> None:
-        tasks = [self._tasks[key] for key in keys]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in await cancel_all([self._tasks[key] for key in keys], grace=_CANCEL_GRACE):
+            log.warning("task %s takes no notice of its cancellation; left behind", task.get_name())
 
     async def _run(self, status: TaskStatus, function: Callable[[], Awaitable[None]]) -> None:
         wait = 1.0
@@ -94,20 +97,25 @@ class Supervisor:
                 status.state = TaskState.RUNNING
                 began = self._clock.monotonic()
                 try:
-                    await function()
+                    await contained(_called(function))
                 except Exception as error:
                     status.failures += 1
                     status.last_error = explain(error)
                     if self._clock.monotonic() - began > LONGEST_WAIT:
                         wait = 1.0
-                    log.exception(
-                        "task %s:%s failed; started again in %.0f s",
+                    log.error(
+                        "task %s:%s failed: %s, at %s; started again in %.0f s",
                         status.owner,
                         status.name,
+                        status.last_error,
+                        place(error),
                         wait,
                     )
+                    log.debug("task %s:%s", status.owner, status.name, exc_info=error)
                 else:
                     status.state = TaskState.DONE
+                    return
+                if _is_cancelled():
                     return
                 status.state = TaskState.WAITING
                 await self._clock.sleep(wait)
@@ -115,3 +123,14 @@ class Supervisor:
         finally:
             if status.state is not TaskState.DONE:
                 status.state = TaskState.STOPPED
+
+
+async def _called(function: Callable[[], Awaitable[None]]) -> None:
+    # Called in here, so that what the function itself raises is met like what it does later.
+    await function()
+
+
+def _is_cancelled() -> bool:
+    """Whether the task that runs was told to end, and something in it took no notice."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

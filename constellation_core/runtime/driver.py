@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from constellation_core.model.service import Service
 
@@ -87,6 +87,7 @@ class DriverEvents(Protocol):
         """The instance's status is now ``status``."""
 
 
+@runtime_checkable
 class RuntimeDriver(Protocol):
     """Starts, stops and restarts instances, and keeps them running by their restart policy.
 

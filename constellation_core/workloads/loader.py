@@ -8,6 +8,7 @@ imports from elsewhere count too: the file says what runs.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import linecache
 import sys
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 
 from constellation_core.model import check, port, route, service
 from constellation_core.model.service import Service
+from constellation_core.plugins.guard import explain
 
 _MODULE = "__constellation_services__"
 _DEFINITIONS = {
@@ -51,8 +53,14 @@ class ServicesError(Exception):
         return f"{where}: {self.reason}"
 
 
+class StoppedError(BaseException):
+    """Raised into a services file to end it; its text becomes the reason."""
+
+
 def load_services(path: Path) -> tuple[Service, ...]:
     """The services that the file at ``path`` defines, in its order.
+
+    Runs the file in this process: an agent uses :mod:`constellation_core.workloads.reading`.
 
     Raises:
         ServicesError: when it cannot be read, raises, or defines nothing or one name twice.
@@ -85,24 +93,27 @@ def _execute(path: Path, source: bytes) -> Mapping[str, Any]:
     module = ModuleType(_MODULE)
     module.__file__ = str(path)
     before = set(sys.modules)
+    # Classes look for their module by its name, dataclasses while they are made.
+    sys.modules[_MODULE] = module
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     write_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     except SyntaxError as error:
         where = Path(error.filename or path)
         raise ServicesError(where, error.lineno or 0, f"syntax error: {error.msg}") from None
     except ValidationError as error:
         raise ServicesError(path, _line(path, error), _explain(error)) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the file raises
-        text = " ".join(str(error).split())
-        raise ServicesError(
-            path, _line(path, error), f"it raised {type(error).__name__}: {text}"
-        ) from None
+    except StoppedError as error:
+        raise ServicesError(path, _line(path, error), str(error)) from None
+    except BaseException as error:  # noqa: BLE001 - whatever the file raises
+        raise ServicesError(path, _line(path, error), f"it raised {explain(error)}") from None
     finally:
         sys.dont_write_bytecode = write_bytecode
-        sys.path.remove(folder)
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+        sys.modules.pop(_MODULE, None)
         for name in set(sys.modules) - before:
             origin = getattr(sys.modules[name], "__file__", None)
             if origin is not None and Path(origin).parent == Path(folder):
@@ -153,5 +164,7 @@ def _explain(error: ValidationError) -> str:
             message = f"unknown; {hint}"
         elif problem["type"] in ("missing", "missing_argument"):
             message = "is missing"
+        elif problem["type"] == "tuple_type":
+            message = "expected a list of values"
         problems.append(f"{place}: {message}" if place else message)
     return f"{error.title}: " + "; ".join(problems)

@@ -12,6 +12,7 @@ from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
 from constellation_core.model.published import PublishedService
 from constellation_core.model.service import Service
+from constellation_core.plugins.guard import bounded, contained, explain, place
 from constellation_core.runtime import (
     InstanceSpec,
     LogLine,
@@ -22,6 +23,9 @@ from constellation_core.runtime import (
 from constellation_core.workloads.judgement import Verdict, judge
 
 log = logging.getLogger("constellation.workloads")
+
+_LENIENCE = 15.0
+"""Seconds that a driver may take longer to stop an instance than the instance itself may."""
 
 ChooseDriver = Callable[[Service, Sequence[str]], str | None]
 
@@ -75,6 +79,7 @@ class LocalWorkloads:
         self._refused: dict[str, str] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._apply_lock = asyncio.Lock()
+        self._closed = False
 
     # --- drivers and services ----------------------------------------------------------------
 
@@ -82,8 +87,11 @@ class LocalWorkloads:
         """Offer a driver; those added first are asked first.
 
         Raises:
+            TypeError: when it lacks what a driver has.
             ValueError: when there is one of that name.
         """
+        if not isinstance(driver, RuntimeDriver) or not isinstance(driver.name, str):
+            raise TypeError(f"a value of type {type(driver).__name__} is not a RuntimeDriver")
         if driver.name in self._drivers:
             raise ValueError(f"there is a runtime driver named {driver.name!r} already")
         driver.attach(self)
@@ -108,9 +116,12 @@ class LocalWorkloads:
     async def apply(self, services: Sequence[Service]) -> None:
         """Make these the services that run: start new ones, stop old ones, replace changed ones.
 
-        A service that fails costs only itself; see :attr:`refused`.
+        A service that fails costs only itself; see :attr:`refused`. After :meth:`close` nothing
+        is started any more.
         """
         async with self._apply_lock:
+            if self._closed:
+                return
             wanted = {self._id(service): service for service in services}
             running = {key: load.service for key, load in self._workloads.items()}
             async with asyncio.TaskGroup() as group:
@@ -124,13 +135,17 @@ class LocalWorkloads:
                         group.create_task(self._add(instance_id, service))
 
     async def close(self) -> None:
-        """Stop all instances, all at once, and close the drivers."""
+        """Stop all instances, all at once, and close the drivers; start none from now on."""
+        self._closed = True
         async with self._apply_lock:
             async with asyncio.TaskGroup() as group:
                 for instance_id in list(self._workloads):
                     group.create_task(self._remove(instance_id))
             for driver in self._drivers.values():
-                await driver.close()
+                try:
+                    await bounded(driver.close(), 2 * _LENIENCE)
+                except Exception as error:  # noqa: BLE001 - a plugin's driver may raise anything
+                    log.error("closing driver %s failed: %s", driver.name, explain(error))
 
     # --- LocalInstances ----------------------------------------------------------------------
 
@@ -214,19 +229,21 @@ class LocalWorkloads:
         spec = InstanceSpec(instance_id, service, self._node, self._address)
         async with workload.lock:
             try:
-                await driver.start(spec)
-            except (OSError, RuntimeError) as error:
-                log.error("%s cannot run: %s", instance_id, error)
-                self._refused[service.name] = str(error)
+                await contained(driver.start(spec))
+            except Exception as error:  # noqa: BLE001 - a plugin's driver may raise anything
+                reason = _reason(error)
+                log.error("%s cannot run: %s", instance_id, reason)
+                self._refused[service.name] = reason
                 self._forget(instance_id)
 
     async def _remove(self, instance_id: str) -> None:
         workload = self._workloads[instance_id]
+        service = workload.service
         async with workload.lock:
             try:
-                await workload.driver.stop(instance_id)
-            except (OSError, RuntimeError) as error:
-                log.error("stopping %s failed: %s", instance_id, error)
+                await bounded(workload.driver.stop(instance_id), service.stop_grace + _LENIENCE)
+            except Exception as error:  # noqa: BLE001 - a plugin's driver may raise anything
+                log.error("stopping %s failed: %s", instance_id, _reason(error))
             self._forget(instance_id)
 
     def _forget(self, instance_id: str) -> None:
@@ -237,7 +254,7 @@ class LocalWorkloads:
         self._notify(instance_id)
 
     def _driver_for(self, service: Service) -> RuntimeDriver | None:
-        reasons = {name: driver.accepts(service) for name, driver in self._drivers.items()}
+        reasons = {name: _refusal(driver, service) for name, driver in self._drivers.items()}
         fitting = [name for name, reason in reasons.items() if reason is None]
         if service.driver is not None:
             if service.driver in fitting:
@@ -296,4 +313,22 @@ class LocalWorkloads:
 
     def _notify(self, instance_id: str) -> None:
         for listener in list(self._listeners):
-            listener(instance_id)
+            try:
+                listener(instance_id)
+            except Exception as error:  # noqa: BLE001 - a plugin's may raise anything
+                log.error(
+                    "a listener failed at %s: %s, at %s", instance_id, explain(error), place(error)
+                )
+
+
+def _refusal(driver: RuntimeDriver, service: Service) -> str | None:
+    try:
+        answer = driver.accepts(service)
+    except Exception as error:  # noqa: BLE001 - a driver may raise anything
+        return f"it failed to say whether it can run it: {explain(error)}"
+    return None if answer is None else str(answer)
+
+
+def _reason(error: Exception) -> str:
+    """In words for the operator: what drivers are to raise says enough without its type."""
+    return str(error) if isinstance(error, OSError | RuntimeError) else explain(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -386,3 +387,84 @@ async def test_routes_of_plugins_cannot_take_those_of_others(tmp_path: Path) -> 
         server.add_routes("bad", [ApiRoute("POST", "/api/x", _raises)])
     with pytest.raises(ValueError, match="begin with"):
         server.add_routes("bad", [ApiRoute("GET", "x", _raises)])
+
+
+async def _nothing(_request: web.Request) -> Any:
+    return None
+
+
+async def _exits(_request: web.Request) -> web.StreamResponse:
+    raise SystemExit("on purpose")
+
+
+def _plain(_request: web.Request) -> Any:
+    return web.Response()
+
+
+async def test_handlers_that_answer_nothing_or_leave_are_errors_of_their_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = Running(tmp_path)
+    handlers = {"nothing": _nothing, "exits": _exits, "plain": _plain}
+    routes = [ApiRoute("GET", f"/api/{name}", each) for name, each in handlers.items()]
+    with warnings.catch_warnings():
+        # aiohttp's own, of a handler that is no async function.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        running.server.add_routes("bad", routes)
+    await running.server.start()
+    try:
+        for name in handlers:
+            status, answer = await running.tcp(f"/api/{name}")
+            assert status == 500
+            assert answer["error"]["code"] == "failed"
+            assert "of bad" in answer["error"]["message"]
+        assert (await running.tcp("/healthz"))[0] == 200
+    finally:
+        await running.server.close()
+    assert "SystemExit: on purpose" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        ApiRoute("HEAD", "/healthz", _raises),
+        ApiRoute("*", "/api/x", _raises, "control"),
+        ApiRoute("GET ", "/api/x", _raises),
+        ApiRoute("GET", "/api/{x", _raises),
+        ApiRoute("GET", "/api/{x}/{x}", _raises),
+        ApiRoute("GET", "/api/x", _raises, "everybody"),  # type: ignore[arg-type]
+        ApiRoute("GET", "/api/x", None),  # type: ignore[arg-type]
+        ApiRoute("GET", None, _raises),  # type: ignore[arg-type]
+        ApiRoute(5, "/api/x", _raises),  # type: ignore[arg-type]
+        ApiRoute("GET", "/api/x", _raises, summary=object()),  # type: ignore[arg-type]
+    ],
+    ids=lambda route: f"{route.method} {route.path} {route.access}",
+)
+async def test_a_route_that_could_not_be_served_is_refused_at_once(
+    tmp_path: Path, route: ApiRoute
+) -> None:
+    running = Running(tmp_path)
+    with pytest.raises((ValueError, RouteConflictError)):
+        running.server.add_routes("bad", [ApiRoute("GET", "/api/fine", _hangs), route])
+    await running.server.start()
+    assert (await running.tcp("/api/fine"))[0] == 404
+    await running.server.close()
+
+
+async def test_a_token_that_is_no_text_is_a_wrong_one(tmp_path: Path) -> None:
+    running = Running(tmp_path, token="s3cret-token")
+    await running.server.start()
+    host, port = running.server.address
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(
+            b"POST /api/v1/leave HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+            b"Authorization: Bearer \xff\xfe\r\nConnection: close\r\n\r\n"
+        )
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 401")
+    finally:
+        await running.server.close()

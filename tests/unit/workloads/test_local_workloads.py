@@ -221,3 +221,63 @@ def test_healthy_is_only_what_runs_and_passes(
         assert not (checked and verdict is None)
     else:
         assert found.reason or verdict is not None
+
+
+class BrokenDriver(Driver):
+    """Raises what a driver should not, and where it should not."""
+
+    def accepts(self, service: Service) -> str | None:
+        if service.name == "unclear":
+            raise ZeroDivisionError("no idea")
+        return None
+
+    async def stop(self, instance_id: str) -> None:
+        raise KeyError(instance_id)
+
+    async def close(self) -> None:
+        raise SystemExit("on purpose")
+
+
+async def test_a_driver_that_raises_anything_costs_only_the_service() -> None:
+    driver = BrokenDriver()
+    driver.fails["bad.node-a"] = ValueError("not mine")
+    workloads, published = bench(driver)
+    await workloads.apply([service("bad"), service("unclear"), service("good")])
+    assert workloads.ids() == ["good.node-a"]
+    assert workloads.refused["bad"] == "ValueError: not mine"
+    assert "ZeroDivisionError: no idea" in workloads.refused["unclear"]
+    await workloads.apply([service("good", "other")])
+    assert workloads.service("good.node-a").command == ("other",)
+    await workloads.close()
+    assert not published.services
+
+
+async def test_what_is_no_driver_is_refused() -> None:
+    workloads, _ = bench()
+    with pytest.raises(TypeError, match="str is not a RuntimeDriver"):
+        workloads.add_driver("driver")  # type: ignore[arg-type]
+
+
+async def test_a_listener_that_raises_harms_nobody() -> None:
+    driver = Driver()
+    workloads, published = bench(driver)
+    heard: list[str] = []
+
+    def bad(instance_id: str) -> None:
+        raise ValueError(instance_id)
+
+    workloads.subscribe(bad)
+    workloads.subscribe(heard.append)
+    await workloads.apply([service()])
+    driver.tell("web.node-a")
+    assert heard
+    assert published.instances["web.node-a"].health is Health.HEALTHY
+    await workloads.close()
+
+
+async def test_nothing_is_started_after_the_end() -> None:
+    driver = Driver()
+    workloads, _ = bench(driver)
+    await workloads.close()
+    await workloads.apply([service()])
+    assert driver.calls == ["close"]

@@ -98,3 +98,23 @@ def test_the_error_is_in_a_module_beside_it(tmp_path: Path) -> None:
     with pytest.raises(ServicesError) as error:
         load(tmp_path, "import helper\n")
     assert error.value.path.name == "helper.py"
+
+
+def test_classes_of_its_own(tmp_path: Path) -> None:
+    text = HEAD + (
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Team:\n"
+        "    name: str\n"
+        "    size: int = 1\n"
+        "web = Service(Team('web').name, command=('x',))\n"
+    )
+    assert load(tmp_path, text) == ["web"]
+    # Annotations mean what they mean in any file.
+    assert load(tmp_path, text + "assert Team.__annotations__['size'] is int\n") == ["web"]
+
+
+@pytest.mark.parametrize("field", ["command=('x\\0',)", "command=('x',), env={'A': '\\0'}"])
+def test_what_no_program_can_be_given_is_refused(tmp_path: Path, field: str) -> None:
+    with pytest.raises(ServicesError, match="zero byte"):
+        load(tmp_path, HEAD + f"web = Service('web', {field})\n")

@@ -16,6 +16,7 @@ from constellation_core.backoff import RestartBackoff
 from constellation_core.plugins.context import Clock
 from constellation_core.runtime import InstanceSpec, Phase, RuntimeStatus
 from constellation_plugin_process import keeper
+from constellation_plugin_process.child import start_child
 from constellation_plugin_process.environment import (
     command_of,
     environment_of,
@@ -25,7 +26,8 @@ from constellation_plugin_process.environment import (
 from constellation_plugin_process.logs import InstanceLog, LineSplitter, Stream
 from constellation_plugin_process.ports import PortInUseError, allocate
 
-_READ = 65_536
+_READ = 16_384
+"""Bytes at once: so much work that the rest of the agent can wait for it."""
 _DRAIN = 2.0
 """Seconds to wait for the last output of a process that has ended."""
 
@@ -104,24 +106,26 @@ class ProcessInstance:
             raise RuntimeError(f"{self._spec.id} is not running")
         variables, environment = self._environment(self._status.ports)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(fill_in(word, variables) for word in command),
+            child = await start_child(
+                [fill_in(word, variables) for word in command],
                 cwd=self._workdir(variables),
                 env=environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
+                merged=True,
             )
         except OSError as error:
             raise RuntimeError(f"cannot run {command[0]!r}: {error.strerror}") from error
         try:
             async with asyncio.timeout(timeout):
-                output = await _last_output(process)
-                return await process.wait(), output
+                output = asyncio.create_task(_last_output(child.outputs[0]))
+                code = await child.process.wait()
+                # What it has left behind may hold the pipe, and has no say.
+                await asyncio.wait((output,), timeout=_DRAIN)
+                child.close()
+                return code, await output
         finally:
-            _kill_group(process.pid, signal.SIGKILL)
-            await process.wait()
+            _kill_group(child.pid, signal.SIGKILL)
+            child.close()
+            await child.process.wait()
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -177,26 +181,18 @@ class ProcessInstance:
         variables, environment = self._environment(ports)
         command = command_of(self._spec, variables)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                cwd=self._workdir(variables),
-                env=environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
+            child = await start_child(command, cwd=self._workdir(variables), env=environment)
         except (OSError, ValueError) as error:
             self._set(ports=ports)
             return _cannot_start(command[0], self._workdir(variables), error), 0.0, False
-        self._process = process
+        process = self._process = child.process
         began = self._clock.monotonic()
         self._set(phase=Phase.RUNNING, pid=process.pid, started_at=began, ports=ports, detail="")
         self._log.info("%s runs as process %d", self._spec.id, process.pid)
         calm = asyncio.create_task(self._calm_down())
         readers = [
-            asyncio.create_task(self._copy(process.stdout, "stdout")),
-            asyncio.create_task(self._copy(process.stderr, "stderr")),
+            asyncio.create_task(self._copy(child.outputs[0], "stdout")),
+            asyncio.create_task(self._copy(child.outputs[1], "stderr")),
         ]
         try:
             if self._stopping or self._restart_now.is_set():
@@ -213,6 +209,7 @@ class ProcessInstance:
             await asyncio.wait(readers, timeout=_DRAIN)
             for reader in readers:
                 reader.cancel()
+            child.close()
         return _describe_exit(code), self._clock.monotonic() - began, code == 0
 
     async def _calm_down(self) -> None:
@@ -237,9 +234,7 @@ class ProcessInstance:
             _kill_group(process.pid, signal.SIGKILL)
             await process.wait()
 
-    async def _copy(self, reader: asyncio.StreamReader | None, stream: Stream) -> None:
-        if reader is None:
-            return
+    async def _copy(self, reader: asyncio.StreamReader, stream: Stream) -> None:
         splitter = LineSplitter()
         while data := await reader.read(_READ):
             self.log.write(self._clock.time(), stream, list(splitter.feed(data)))
@@ -287,9 +282,8 @@ def _kill_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-async def _last_output(process: asyncio.subprocess.Process, most: int = 4_096) -> str:
+async def _last_output(reader: asyncio.StreamReader, most: int = 4_096) -> str:
     output = b""
-    if process.stdout is not None:
-        while data := await process.stdout.read(_READ):
-            output = (output + data)[-most:]
+    while data := await reader.read(_READ):
+        output = (output + data)[-most:]
     return output.decode(errors="replace").strip()

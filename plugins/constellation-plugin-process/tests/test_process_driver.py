@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from constellation_core import Port, Restart, Service
 from constellation_core.agent.clock import SystemClock
 from constellation_core.runtime import InstanceSpec, Phase, RuntimeStatus
 from constellation_core.testing.waiting import until_so
+from constellation_plugin_process import keeper
 from constellation_plugin_process.config import ProcessConfig
 from constellation_plugin_process.driver import ProcessDriver
 
@@ -55,6 +57,10 @@ class Bench:
 
     async def python(self, code: str, **settings: Any) -> None:
         await self.start(sys.executable, "-c", code, **settings)
+
+    def processes(self) -> list[int]:
+        """All that run for instances of this driver."""
+        return keeper.marked((self.folder / "mark").read_text().strip())
 
     @property
     def status(self) -> RuntimeStatus:
@@ -343,3 +349,35 @@ async def test_a_log_that_cannot_be_written_does_not_hold_up_its_service(bench: 
     folder = bench.folder / "run" / "web.node-a"
     (folder / "go").touch()
     await until_so((folder / "done").exists, 20, "the service to write all it has")
+
+
+# Left behind in a session of its own, with the outputs of the service.
+LEAVES_ONE_BEHIND = "setsid sleep 1000 & "
+
+
+async def test_an_end_is_noticed_although_a_daemon_holds_the_outputs(bench: Bench) -> None:
+    await bench.start("sh", "-c", LEAVES_ONE_BEHIND + "sleep 0.2; exit 3")
+    status = await bench.reached(lambda status: status.restarts >= 2)
+    assert "status 3" in status.detail or status.phase is Phase.RUNNING
+
+
+async def test_a_stop_is_not_held_up_by_who_holds_the_outputs(bench: Bench) -> None:
+    await bench.start(
+        "sh", "-c", LEAVES_ONE_BEHIND + "trap '' TERM; while :; do sleep 1; done", stop_grace=0.1
+    )
+    await bench.reached(lambda status: status.phase is Phase.RUNNING)
+    await until_so(lambda: len(bench.processes()) >= 2, 20, "the daemon")
+    async with asyncio.timeout(20):
+        await bench.driver.stop("web.node-a")
+    assert not bench.processes()
+
+
+async def test_a_check_that_leaves_one_behind_ends_all_the_same(bench: Bench) -> None:
+    await bench.start(*FOREVER)
+    await bench.reached(lambda status: status.phase is Phase.RUNNING)
+    async with asyncio.timeout(20):
+        script = LEAVES_ONE_BEHIND + "echo said; exit 4"
+        assert await bench.driver.execute("web.node-a", ("sh", "-c", script), 10) == (4, "said")
+        script = LEAVES_ONE_BEHIND + "sleep 1000"
+        with pytest.raises(TimeoutError):
+            await bench.driver.execute("web.node-a", ("sh", "-c", script), 0.3)

@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from constellation_core.agent.addresses import AdvertiseError
 from constellation_core.agent.agent import Agent
@@ -18,12 +20,15 @@ from constellation_core.agent.data_dir import DataDirError
 from constellation_core.api.server import ApiBindError
 from constellation_core.config import Loaded, SecretError
 from constellation_core.gossip import GossipBindError
-from constellation_core.plugins.guard import explain
+from constellation_core.plugins.guard import explain, place
 
 log = logging.getLogger("constellation.agent")
 
 _END_GRACE = 5.0
 """Seconds, after the agent's orderly end, for tasks and threads that plugins left running."""
+
+_COMPLAIN_EVERY = 60.0
+_MOST_COMPLAINTS = 100
 
 START_ERRORS = (AdvertiseError, ApiBindError, DataDirError, GossipBindError, SecretError)
 
@@ -100,6 +105,7 @@ async def _run(loaded: Loaded) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)
+    loop.set_exception_handler(_Complaints())
     # What was imported stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
@@ -109,6 +115,27 @@ async def _run(loaded: Loaded) -> None:
         if asked < 2:
             raise
         log.warning("stopped at once; nothing was said to the other nodes")
+
+
+class _Complaints:
+    """What the event loop complains of, in a line each, and not more often than can be read."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        error = context.get("exception")
+        text = str(context.get("message", "the event loop complains"))
+        if error is not None:
+            text += f": {explain(error)}, at {place(error)}"
+        now = loop.time()
+        if now - self._last.get(text, -_COMPLAIN_EVERY) < _COMPLAIN_EVERY:
+            return
+        if len(self._last) > _MOST_COMPLAINTS:
+            self._last.clear()
+        self._last[text] = now
+        log.error("%s", text)
+        log.debug("%s", text, exc_info=error)
 
 
 def set_up_logging(level: str, form: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import hmac
@@ -12,11 +13,13 @@ import stat
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from constellation_core.api.backend import Backend
+from constellation_core.api.connections import Connections
 from constellation_core.api.errors import RefusedError, error_response, json_response
 from constellation_core.api.routes import CoreRoutes
 from constellation_core.api.routing import ApiRoute, Handler
@@ -71,6 +74,7 @@ class ApiServer:
         self._streams = EventStreams(backend.journal)
         self._routes: dict[tuple[str, str], tuple[str, ApiRoute]] = {}
         self._runners: list[web.AppRunner] = []
+        self._listening: asyncio.Server | None = None
         self._socket_made = False
         self.address: tuple[str, int] = (config.host, config.port)
         self.add_routes(_OWNER, CoreRoutes(backend, self._streams).routes())
@@ -110,6 +114,9 @@ class ApiServer:
     async def close(self) -> None:
         """End all streams, finish what is being answered, and stop listening."""
         await self._streams.close()
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
@@ -125,8 +132,10 @@ class ApiServer:
         runner = await self._runner(self._tcp_access)
         host, port = self._config.host, self._config.port
         try:
-            site = web.TCPSite(runner, host, port)
-            await site.start()
+            # No TCPSite, which has no say in how many clients there may be.
+            listening = await asyncio.get_running_loop().create_server(
+                Connections(cast(Callable[[], asyncio.Protocol], runner.server)), host, port
+            )
         except OSError as error:
             await runner.cleanup()
             reason = {
@@ -138,7 +147,8 @@ class ApiServer:
                 f"cannot listen on {host}:{port} (API): {reason}; change [api] bind"
             ) from None
         self._runners.append(runner)
-        bound = runner.addresses[0]
+        self._listening = listening
+        bound = listening.sockets[0].getsockname()
         self.address = (str(bound[0]), int(bound[1]))
 
     async def _listen_unix(self) -> None:
@@ -300,8 +310,8 @@ def _http_log() -> logging.Logger:
 
 def _is_news(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
-        log.debug("not an HTTP request: %s", " ".join(error.message.split()))
+    if isinstance(error, HttpProcessingError | web.RequestPayloadError):
+        log.debug("not an HTTP request: %s", " ".join(str(error).split()))
         return False
     return True
 

@@ -281,6 +281,8 @@ async def test_a_plugins_route_that_hangs_holds_up_nobody(running: Running) -> N
         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000,
         b"POST /api/v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
         b"POST /api/v1/reload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /api/v1/reload HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: 3\r\n\r\nabc",
     ],
 )
 async def test_garbage_is_refused_without_a_word_in_the_log(

@@ -19,6 +19,8 @@ KEY_BYTES = 32
 
 OWNER_ONLY = 0o600
 
+_COPY = "copy it once more from another node (mode 0600)"
+
 
 class SecretError(Exception):
     """A secret cannot be used; the text says why and how to mend it, and never the secret."""
@@ -60,7 +62,7 @@ def read_secret_file(path: Path) -> bytes:
             f"{path}: is larger than {LARGEST_SECRET >> 10} KiB; is it the right file?"
         )
     if not data.strip():
-        raise SecretError(f"{path}: is empty")
+        raise SecretError(f"{path}: is empty; write the secret into it")
     return data
 
 
@@ -149,9 +151,9 @@ class ClusterKey:
         try:
             key = base64.b64decode(data, validate=True)
         except binascii.Error:
-            raise SecretError(f"{expected} on one line") from None
+            raise SecretError(f"{expected} on one line; {_COPY}") from None
         if len(key) != KEY_BYTES:
-            raise SecretError(f"{expected}, found {len(key)}")
+            raise SecretError(f"{expected}, found {len(key)}; {_COPY}")
         return cls(key)
 
     def to_file_content(self) -> bytes:

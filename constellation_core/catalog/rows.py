@@ -27,11 +27,14 @@ SERVICE = "s/"
 
 MAX_ROW = 16_384
 MAX_ROWS = 5_000
+MAX_OWNER = 1024 * 1024
+"""The most that the rows of one owner may count for; see :attr:`Row.size`."""
+_ROW_COST = 100
 _MAX_TEXT = 200
 _MAX_TAGS = 64
 
 
-class RowError(Exception):
+class RowError(ValueError):
     """A row that must not be kept; the text says why."""
 
 
@@ -53,6 +56,11 @@ class Row:
     version: int
     data: bytes
     value: Value | None
+
+    @property
+    def size(self) -> int:
+        """What it counts for, in bytes: more than on the wire, for it costs more in memory."""
+        return len(self.key) + len(self.data) + _ROW_COST
 
 
 def instance_row(instance: Instance, version: int) -> Row:

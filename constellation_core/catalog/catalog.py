@@ -187,6 +187,11 @@ class Catalog:
         members = sorted(self._protocol.table.all(), key=lambda member: member.name)
         return [node_of(member) for member in members]
 
+    @property
+    def queued(self) -> int:
+        """Nodes of which updates wait to be broadcast."""
+        return len(self._queue)
+
     def versions(self) -> Mapping[str, tuple[int, int]]:
         """Epoch and version of every owner's rows, as far as they are known here."""
         return self._replica.versions()

@@ -9,7 +9,14 @@ import math
 from collections.abc import Callable, Mapping
 
 from constellation_core.catalog.damping import Damper
-from constellation_core.catalog.rows import INSTANCE, MAX_OWNER, MAX_ROWS, Row, Value, instance_row
+from constellation_core.catalog.rows import (
+    INSTANCE,
+    MAX_PUBLISHED,
+    MAX_ROWS,
+    Row,
+    Value,
+    instance_row,
+)
 from constellation_core.catalog.urgency import Urgency, urgency_of
 from constellation_core.model.instance import Instance
 
@@ -97,11 +104,13 @@ class Outbox:
         }
 
     def has_room(self, row: Row) -> bool:
-        """Whether :meth:`put` would not make it more than others take of one node."""
+        """Whether a node may publish this row as well. What an instance is like always may be."""
         known = self._told.get(row.key)
+        if known is not None and isinstance(row.value, Instance):
+            return True
         size = self.size + row.size - (known.size if known is not None else 0)
         rows = len(self._told) + (known is None)
-        return rows <= MAX_ROWS and size <= MAX_OWNER
+        return rows <= MAX_ROWS and size <= MAX_PUBLISHED
 
     def _want(self, key: str, damper: Damper, wanted: Instance | None, now: float) -> None:
         if damper.want(wanted, now):

@@ -27,8 +27,10 @@ SERVICE = "s/"
 
 MAX_ROW = 16_384
 MAX_ROWS = 5_000
-MAX_OWNER = 1024 * 1024
-"""The most that the rows of one owner may count for; see :attr:`Row.size`."""
+MAX_PUBLISHED = 1024 * 1024
+"""A node whose rows count for more publishes no further ones; see :attr:`Row.size`."""
+MAX_OWNER = 2 * MAX_PUBLISHED
+"""The most that is taken of one owner: what it publishes already may grow, as when it fails."""
 _ROW_COST = 100
 _MAX_TEXT = 200
 _MAX_TAGS = 64

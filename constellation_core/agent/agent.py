@@ -22,7 +22,7 @@ from constellation_core.agent.plugins_start import PluginSet
 from constellation_core.agent.services_file import ServicesFile
 from constellation_core.agent.view import AgentView
 from constellation_core.api.server import ApiConfig, ApiServer
-from constellation_core.catalog import Catalog, node_of, with_epoch
+from constellation_core.catalog import Catalog, CatalogConfig, node_of, with_epoch
 from constellation_core.config import ClusterKey, FileSecrets, Loaded, read_secret_file
 from constellation_core.gossip import (
     EventKind,
@@ -192,7 +192,20 @@ class Agent:
             tags = dict(holder[0].local.tags)
             holder[0].set_meta(encode_tags(with_epoch(tags, changed)))
 
-        catalog = Catalog(name, epoch, self._rng, on_event=self._on_member, on_epoch=new_epoch)
+        shared = self._settings.catalog
+        catalog = Catalog(
+            name,
+            epoch,
+            self._rng,
+            CatalogConfig(
+                bytes_per_second=shared.bytes_per_second,
+                burst=2 * shared.bytes_per_second,
+                damping=shared.damping,
+            ),
+            on_event=self._on_member,
+            on_epoch=new_epoch,
+            wall=self.clock.time,
+        )
         gossip = Gossip(
             GossipConfig(
                 name,

@@ -212,6 +212,6 @@ async def _catalog(view: AgentView) -> VerifyResult:
         return VerifyResult(
             "warn",
             f"{stats.rejected} parts were refused; the last: {stats.last_rejected}",
-            "upgrade the node that sends them",
+            "upgrade the node that sends them, or set its clock right",
         )
     return VerifyResult("ok", f"{len(view.catalog.instances())} instances known")

@@ -100,6 +100,8 @@ class AgentView:
             "catalog": {
                 "warm": self.catalog.warm,
                 "revision": self.catalog.revision,
+                "held_back": self.catalog.held_back(),
+                "queued": self.catalog.queued,
                 **asdict(self.catalog.stats),
             },
             "plugins": self.plugins(enabled_only=True),

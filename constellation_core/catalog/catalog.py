@@ -9,33 +9,41 @@ machine like the protocol itself.
 from __future__ import annotations
 
 import logging
-import math
-from collections import deque
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 
 from constellation_core.catalog.budget import TokenBucket
+from constellation_core.catalog.config import CatalogConfig
 from constellation_core.catalog.messages import (
     CatalogMessageError,
     Compare,
     Decoder,
+    Heard,
     PullRequest,
     encode,
 )
+from constellation_core.catalog.outbox import Outbox
+from constellation_core.catalog.own import OwnRows
 from constellation_core.catalog.owners import OwnerState, Update
-from constellation_core.catalog.replica import CatalogStats, Replica
-from constellation_core.catalog.rows import INSTANCE, SERVICE, Row, instance_row, service_row
-from constellation_core.catalog.sync import AntiEntropy
-from constellation_core.catalog.view import Change
-from constellation_core.gossip.broadcasts import BroadcastQueue, retransmit_limit
-from constellation_core.gossip.member import (
-    CONFLICTS,
-    EPOCH_TAG,
-    EventKind,
-    Member,
-    MemberEvent,
+from constellation_core.catalog.queue import UpdateQueue
+from constellation_core.catalog.replica import Replica
+from constellation_core.catalog.rows import (
+    INSTANCE,
+    SERVICE,
+    Row,
+    RowError,
+    Value,
+    instance_row,
+    service_row,
 )
+from constellation_core.catalog.standing import node_of
+from constellation_core.catalog.stats import CatalogStats
+from constellation_core.catalog.sync import AntiEntropy
+from constellation_core.catalog.urgency import Urgency
+from constellation_core.catalog.view import Change
+from constellation_core.gossip.broadcasts import retransmit_limit
+from constellation_core.gossip.member import CONFLICTS, Member, MemberEvent
 from constellation_core.gossip.protocol import Protocol
 from constellation_core.model.instance import Instance
 from constellation_core.model.node import Node
@@ -43,35 +51,9 @@ from constellation_core.model.published import PublishedService
 
 log = logging.getLogger("constellation.catalog")
 
-_NOTHING_TOLD = (-math.inf, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogConfig:
-    """Timing and limits of the catalog.
-
-    Attributes:
-        sync_interval: seconds between two comparisons with a random node.
-        pull_delay: a gap is pulled after a random time up to this, so that not all do at once.
-        bytes_per_second: what broadcasts may use; the rest is left to the comparisons.
-        burst: bytes that may be used at once after a calm time.
-        message_size: largest broadcast; more is announced only, and pulled.
-        settling: seconds after which everybody should know of an announced change. A broadcast
-            holds what changed since, so that it can be applied by all but those who missed more.
-        retransmit_multiplier: scales how often a broadcast is sent.
-        tombstone_seconds: how long a removal is remembered.
-        warm_timeout: seconds after which an unanswered node works with what it knows.
-    """
-
-    sync_interval: float = 10.0
-    pull_delay: float = 0.3
-    bytes_per_second: float = 12_000.0
-    burst: float = 24_000.0
-    message_size: int = 1_200
-    settling: float = 5.0
-    retransmit_multiplier: int = 3
-    tombstone_seconds: float = 3_600.0
-    warm_timeout: float = 30.0
+_MOST_EARLY = 256
+_LEAST_SENT = 6
+"""So often every update is sent at least: in small clusters the multiplier leaves some out."""
 
 
 class Catalog:
@@ -83,7 +65,8 @@ class Catalog:
         rng: all chance comes from it.
         config: timing and limits.
         on_event: told of every event of the membership, after the catalog has taken it in.
-        on_epoch: told the new epoch when this node finds traces of a life with a greater one.
+        on_epoch: told the new epoch when this node cannot go on with the one that it has.
+        wall: the wall clock, in seconds since 1970.
         decoder: decodes what others say; simulated nodes may share one.
     """
 
@@ -96,39 +79,41 @@ class Catalog:
         *,
         on_event: Callable[[MemberEvent], None] = lambda _: None,
         on_epoch: Callable[[int], None] = lambda _: None,
+        wall: Callable[[], float] = time.time,
         decoder: Decoder | None = None,
     ) -> None:
         self._config = config or CatalogConfig()
         self._rng = rng
         self._on_event = on_event
-        self._on_epoch = on_epoch
+        self._wall = wall
         self._decoder = decoder or Decoder()
-        self._protocol: Protocol | None = None
-        self._sync: AntiEntropy | None = None
         self.stats = CatalogStats()
         # The version 1 is an empty snapshot: it tells the others that an earlier life is over.
-        self._own = OwnerState(node, epoch, 1)
-        self._replica = Replica(self._own, self._member, self.stats, self._go_on_in)
+        state = OwnerState(node, epoch, 1)
+        self._outbox = Outbox(self._config.gather, self._config.damping, self._show)
+        self._own = OwnRows(state, self._outbox, self._config.message_size, self.stats, on_epoch)
+        self._replica = Replica(
+            state, self._outbox.value, self._member, self._members, wall, self.stats
+        )
         self._view = self._replica.view
-        self._queue = BroadcastQueue()
-        self._announced = 0
-        self._told = deque([_NOTHING_TOLD])
-        self._base = 0
-        self._buried_at: dict[str, float] = {}
+        self._queue = UpdateQueue()
+        self._early: dict[str, tuple[Update, bytes]] = {}
         self._bucket = TokenBucket(self._config.bytes_per_second, self._config.burst)
         self._alone = False
+        self._protocol: Protocol | None = None
+        self._sync: AntiEntropy | None = None
 
     # --- what this node publishes ------------------------------------------------------------
 
     @property
     def node(self) -> str:
         """This node's name."""
-        return self._own.owner
+        return self._own.state.owner
 
     @property
     def epoch(self) -> int:
         """The epoch of this node's rows."""
-        return self._own.epoch
+        return self._own.state.epoch
 
     def publish_instance(self, instance: Instance) -> None:
         """Publish an instance of this node, or its change.
@@ -136,11 +121,11 @@ class Catalog:
         Raises:
             RowError: when other nodes would refuse it.
         """
-        self._publish(instance_row(instance, self._own.version + 1))
+        self._publish(instance_row(instance, 0))
 
     def withdraw_instance(self, instance_id: str) -> None:
         """Publish that an instance of this node is gone."""
-        self._withdraw(INSTANCE + instance_id)
+        self._outbox.withdraw(INSTANCE + instance_id, self._now)
 
     def publish_service(self, service: PublishedService) -> None:
         """Publish a definition that this node runs, or its change.
@@ -148,11 +133,20 @@ class Catalog:
         Raises:
             RowError: when other nodes would refuse it.
         """
-        self._publish(service_row(service, self._own.owner, self._own.version + 1))
+        self._publish(service_row(service, self._own.state.owner, 0))
 
     def withdraw_service(self, name: str) -> None:
         """Publish that this node no longer runs the service."""
-        self._withdraw(SERVICE + name)
+        self._outbox.withdraw(SERVICE + name, self._now)
+
+    def held_back(self) -> Mapping[str, float]:
+        """Instances of this node that serve, but changed too often for that to be told yet.
+
+        Returns:
+            The seconds until it is told, by id.
+        """
+        now = self._now
+        return {name: max(0.0, due - now) for name, due in self._outbox.held_back().items()}
 
     # --- reading (CatalogView) ---------------------------------------------------------------
 
@@ -193,6 +187,11 @@ class Catalog:
         members = sorted(self._protocol.table.all(), key=lambda member: member.name)
         return [node_of(member) for member in members]
 
+    @property
+    def queued(self) -> int:
+        """Nodes of which updates wait to be broadcast."""
+        return len(self._queue)
+
     def versions(self) -> Mapping[str, tuple[int, int]]:
         """Epoch and version of every owner's rows, as far as they are known here."""
         return self._replica.versions()
@@ -205,14 +204,18 @@ class Catalog:
         """Call ``listener`` with every change; returns what ends that."""
         return self._view.subscribe(listener)
 
+    def introduce(self, other: Catalog) -> None:
+        """Let another node's catalog know all that this node publishes; for simulations."""
+        self._own.settle()
+        if other is not self:
+            other._replica.take(self._own.state.since(0), from_owner=True)
+
     def acquaint(self, other: Catalog) -> None:
         """Know all that another node's catalog knows, as after a long calm, and tell nobody.
 
         For simulations, after ``Protocol.acquaint``. Both share what is immutable.
         """
         self._replica.acquaint(other._replica)
-        self._announced = self._own.version
-        self._told = deque([(-math.inf, self._own.version)])
         if self._sync is not None:
             self._sync.warm = True
 
@@ -222,56 +225,78 @@ class Catalog:
         """The protocol that this rides on; called by it once, when it starts."""
         self._protocol = protocol
         config = self._config
-        sync = AntiEntropy(
-            self._replica, protocol, self._rng, config.pull_delay, self.stats, self._decoder
+        self._sync = AntiEntropy(
+            self._replica,
+            self._own,
+            protocol,
+            self._rng,
+            config.pull_delay,
+            config.sync_interval,
+            self.stats,
+            self._decoder,
         )
-        self._sync = sync
-        protocol.every(config.sync_interval, sync.sync_with_random)
+        protocol.every(config.sync_interval, self._compare)
         protocol.every(config.tombstone_seconds / 10, self._bury)
         protocol.timers.call_later(config.warm_timeout, self._give_up_waiting)
 
     def on_event(self, event: MemberEvent) -> None:
         """A member changed: what it owns is worth more or less now."""
-        if event.kind is EventKind.JOINED and self._sync is not None:
-            self._sync.pull_soon(event.member.name)
+        name = event.member.name
         if event.kind not in CONFLICTS:
-            self._replica.judge(event.member.name)
+            self._replica.judge(name)
+            early = self._early.pop(name, None)
+            if early is not None:
+                self._receive(*early)
+            if self._sync is not None and event.member.online and self._replica.behind(name):
+                self._sync.pull_soon(name)
         self._on_event(event)
 
     def on_forgotten(self, member: Member) -> None:
         """The membership has forgotten a member: forget its rows."""
         self._replica.forget(member.name)
+        self._queue.drop(member.name)
+        self._early.pop(member.name, None)
+        if self._sync is not None:
+            self._sync.forget(member.name)
 
     def on_message(self, payload: bytes) -> None:
         """A broadcast came."""
+        if self._own.said(payload):
+            return
         try:
             message = self._decoder.decode(payload)
         except CatalogMessageError as error:
             self.stats.reject(str(error))
             return
-        if (
-            isinstance(message, Update)
-            and self._sync is not None
-            and self._sync.take(message)
-            and not message.damaged
-        ):
-            self._queue.put(message.owner, payload)
+        match message:
+            case Update():
+                self._receive(message, payload)
+            case Heard() if message.owner == self.node:
+                self._own.hear(message.known)
+            case _:
+                self.stats.reject(f"{type(message).__name__} is not broadcast")
 
     def has_broadcasts(self) -> bool:
         """Whether anything waits to be told."""
-        return len(self._queue) > 0 or self._announced != self._own.version
+        return len(self._queue) > 0 or self._own.due(self._now)
 
     def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
         """Updates for one datagram."""
         protocol = self._protocol
         if protocol is None:
             return ()
-        self._announce()
-        room = min(room, self._bucket.available(protocol.timers.now))
+        now = protocol.timers.now
+        if self._own.due(now):
+            for part in self._own.parts(now, self._queue.oldest_base(self.node)):
+                self._enqueue(self.node, part.base, part.version, part.payload, part.urgency)
+        if not len(self._queue):
+            return ()
         nodes = max(1, protocol.table.online_count())
-        limit = retransmit_limit(self._config.retransmit_multiplier, nodes)
-        taken = self._queue.take(room, overhead, limit)
-        self._bucket.spend(sum(len(payload) + overhead for payload in taken))
+        limit = max(_LEAST_SENT, retransmit_limit(self._config.retransmit_multiplier, nodes))
+        taken = self._queue.take(room, self._bucket.available(now), overhead, limit)
+        spent = sum(len(payload) + overhead for payload in taken)
+        self._bucket.spend(spent)
+        self.stats.broadcast_bytes += spent
         return taken
 
     def on_request(self, payload: bytes) -> bytes | None:
@@ -308,67 +333,59 @@ class Catalog:
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _publish(self, row: Row) -> None:
-        known = self._own.rows.get(row.key)
-        if known is None or known.data != row.data:
-            self._buried_at.pop(row.key, None)
-            self._replica.change_own(row)
-
-    def _withdraw(self, key: str) -> None:
-        known = self._own.rows.get(key)
-        if known is not None and known.value is not None:
-            self._replica.change_own(Row(key, self._own.version + 1, b"", None))
-            self._buried_at[key] = self._now()
-
-    def _announce(self) -> None:
-        """Queue what changed since the last time; called when a datagram is about to leave."""
-        own = self._own
-        if self._announced == own.version:
-            return
-        payload, base = self._announcement()
-        self._base = base
-        self._announced = own.version
-        self._told.append((self._now(), own.version))
-        self._queue.put(own.owner, payload)
-
-    def _announcement(self) -> tuple[bytes, int]:
-        """What to broadcast of this node's rows, and the version that it can be applied to."""
-        own, most = self._own, self._config.message_size
-        # While an earlier update still waits, the new one has to contain it.
-        newest = self._base if own.owner in self._queue else self._announced
-        update = own.since(min(newest, self._settled()))
-        living = sum(row.value is not None for row in own.rows.values())
-        if update.base and 2 * len(update.rows) >= living:
-            # Nearly as short, and it can be applied by everybody.
-            update = own.since(0)
-        payload = encode(update)
-        if len(payload) > most:
-            update = own.since(max(1, newest))
-            payload = encode(update)
-        if len(payload) > most:
-            # Too much for a datagram: only say that there is more, and be asked for it.
-            payload = encode(Update(own.owner, own.epoch, own.version, own.version, ()))
-            return payload, max(1, newest)
-        return payload, update.base
-
-    def _settled(self) -> int:
-        """The latest version that everybody should have heard of by now; 0 for none."""
-        since = self._now() - self._config.settling
-        while len(self._told) > 1 and self._told[1][0] <= since:
-            self._told.popleft()
-        return self._told[0][1]
-
+    @property
     def _now(self) -> float:
         return self._protocol.timers.now if self._protocol is not None else 0.0
 
-    def _go_on_in(self, epoch: int) -> None:
-        """This node's own rows have a new epoch."""
-        self._announced = 0
-        self._told = deque([_NOTHING_TOLD])
-        self._on_epoch(epoch)
+    def _publish(self, row: Row) -> None:
+        if not self._outbox.has_room(row):
+            raise RowError(f"{row.key}: this node publishes too much already")
+        self._outbox.put(row, self._now)
+
+    def _show(self, key: str, _value: Value | None) -> None:
+        self._replica.show_own(key)
+
+    def _receive(self, update: Update, payload: bytes) -> None:
+        """A broadcast of somebody's rows; what is news is told on."""
+        owner = update.owner
+        if owner == self.node:
+            self._own.hear_update(update)
+            return
+        taken = self._replica.take(update)
+        if taken.early:
+            self._keep_early(update, payload)
+        if taken.gap and self._sync is not None:
+            self._sync.pull_soon(owner)
+        if taken.news and not update.damaged:
+            self._enqueue(owner, update.base, update.version, payload, taken.urgency)
+
+    def _keep_early(self, update: Update, payload: bytes) -> None:
+        """Its owner may be heard of in a moment."""
+        self._early.pop(update.owner, None)
+        while len(self._early) >= _MOST_EARLY:
+            del self._early[next(iter(self._early))]
+        self._early[update.owner] = (update, payload)
+
+    def _enqueue(
+        self, owner: str, base: int, version: int, payload: bytes, urgency: Urgency
+    ) -> None:
+        self._queue.put(owner, base, version, payload, urgency)
+        if self._queue.overflowed > self.stats.overflowed and self._sync is not None:
+            self.stats.overflowed = self._queue.overflowed
+            self._sync.hurry()
 
     def _member(self, name: str) -> Member | None:
         return self._protocol.table.get(name) if self._protocol is not None else None
+
+    def _members(self) -> Sequence[Member]:
+        return self._protocol.table.all() if self._protocol is not None else ()
+
+    def _compare(self) -> None:
+        if not self._replica.believable(self.epoch, self.node):
+            log.warning("this node's epoch %d is not over yet: it goes on with now's", self.epoch)
+            self._own.start_anew(int(self._wall()))
+        if self._sync is not None:
+            self._sync.sync_with_random()
 
     def _give_up_waiting(self) -> None:
         if not self.warm and self._sync is not None:
@@ -379,27 +396,4 @@ class Catalog:
             self._sync.warm_up()
 
     def _bury(self) -> None:
-        if self._protocol is None:
-            return
-        oldest = self._protocol.timers.now - self._config.tombstone_seconds
-        due = [key for key, at in self._buried_at.items() if at < oldest]
-        self._own.bury(due)
-        for key in due:
-            del self._buried_at[key]
-
-
-def node_of(member: Member) -> Node:
-    """A member of the gossip, in the words of the model."""
-    return Node(
-        member.name,
-        member.address[0],
-        member.address[1],
-        member.state,
-        member.incarnation,
-        dict(member.tags),
-    )
-
-
-def with_epoch(tags: Mapping[str, str], epoch: int) -> dict[str, str]:
-    """A node's metadata with the epoch of its rows."""
-    return {**tags, EPOCH_TAG: f"{epoch:x}"}
+        self._replica.bury(self._now, self._config.tombstone_seconds)

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 
 import msgpack
 
-Digest = Mapping[str, tuple[int, int]]
-"""Epoch and version by owner."""
+from constellation_core.catalog.owners import Known
+
+Digest = Mapping[str, Known]
+"""What is known of each owner."""
 
 MOST_OWNERS = 10_000
 _MOST_PLAIN = 1024 * 1024
@@ -27,16 +29,16 @@ class LiveDigest:
     """
 
     def __init__(self) -> None:
-        self.known: dict[str, tuple[int, int]] = {}
+        self.known: dict[str, Known] = {}
         self._sum = 0
 
-    def set(self, owner: str, known: tuple[int, int] | None) -> None:
-        """Set the epoch and version of an owner; ``None`` takes it out."""
+    def set(self, owner: str, known: Known | None) -> None:
+        """Set what is known of an owner; ``None`` takes it out."""
         old = self.known.pop(owner, None)
         if old is not None:
-            self._sum -= _mark(owner, *old)
+            self._sum -= _hash(owner, old)
         if known is not None:
-            self._sum += _mark(owner, *known)
+            self._sum += _hash(owner, known)
             self.known[owner] = known
 
     def acquaint(self, other: LiveDigest) -> None:
@@ -59,8 +61,9 @@ def fingerprint(digest: Digest) -> bytes:
 def pack_digest(digest: Digest) -> bytes:
     """The wire form: all numbers, then all names, so it is coded at once and compresses best."""
     owners = sorted(digest)
-    numbers = [number for owner in owners for number in digest[owner]]
-    plain = struct.pack(f">I{len(numbers)}Q", len(owners), *numbers)
+    numbers = [number for owner in owners for number in digest[owner][:2]]
+    marks = [digest[owner].mark for owner in owners]
+    plain = struct.pack(f">I{len(numbers)}Q{len(marks)}I", len(owners), *numbers, *marks)
     return zlib.compress(plain + _SEPARATOR.join(owners).encode(), 1)
 
 
@@ -77,16 +80,18 @@ def unpack_digest(data: bytes) -> Digest:
         if not inflate.eof or count > MOST_OWNERS:
             raise ValueError("a digest that is too long or cut off")
         numbers = struct.unpack_from(f">{2 * count}Q", plain, 4)
+        marks = struct.unpack_from(f">{count}I", plain, 4 + 16 * count)
     except (zlib.error, struct.error) as error:
         raise ValueError(f"not a digest: {error}") from None
     # The separators that are looked for are bounded by the count, not by what was sent.
-    names = plain[4 + 16 * count :].decode().split(_SEPARATOR, count) if count else []
-    known = dict(zip(names, zip(numbers[::2], numbers[1::2], strict=True), strict=True))
+    names = plain[4 + 20 * count :].decode().split(_SEPARATOR, count) if count else []
+    states = map(Known, numbers[::2], numbers[1::2], marks)
+    known = dict(zip(names, states, strict=True))
     if any(not 0 < len(name) <= _MOST_NAME for name in known) or max(numbers, default=0) >= 2**63:
         raise ValueError("not a digest: a name or a number out of bounds")
     return known
 
 
-def _mark(owner: str, epoch: int, version: int) -> int:
-    text = msgpack.packb([owner, epoch, version])
+def _hash(owner: str, known: Known) -> int:
+    text = msgpack.packb([owner, *known])
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

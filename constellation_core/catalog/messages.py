@@ -5,7 +5,7 @@ The first byte is 0x80 or more: Serf has its own meaning for small ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 
 from constellation_core.catalog.digest import MOST_OWNERS, Digest, pack_digest, unpack_digest
-from constellation_core.catalog.owners import Update
+from constellation_core.catalog.owners import Known, Update
 from constellation_core.catalog.rows import MAX_ROWS, Row, RowError, decode_row
 from constellation_core.gossip.unpack import Reader
 
@@ -22,6 +22,10 @@ _COMPARE = 0xC2
 _DIGEST = 0xC3
 _EXCHANGE = 0xC4
 _UPDATES = 0xC5
+_HEARD = 0xC6
+
+CHUNK = 512 * 1024
+"""About so many bytes of rows go in one message over TCP; the rest is asked for again."""
 
 _REMEMBERED_SIZE = 2_048
 """Bytes; larger updates are not broadcast, so they do not come again."""
@@ -61,7 +65,15 @@ class Updates:
     updates: tuple[Update, ...]
 
 
-Message = Update | Compare | DigestReply | PullRequest | Updates
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Tells an owner what this node took of it from a third one, so that it can object."""
+
+    owner: str
+    known: Known
+
+
+Message = Update | Compare | DigestReply | PullRequest | Updates | Heard
 
 
 def encode(message: Message) -> bytes:
@@ -78,6 +90,20 @@ def encode(message: Message) -> bytes:
             return _pack(_EXCHANGE, [pack_digest(message.wanted), offered])
         case Updates():
             return _pack(_UPDATES, [_plain(update) for update in message.updates])
+        case Heard():
+            return _pack(_HEARD, [message.owner, *message.known])
+
+
+def chunk(updates: Iterable[Update], most: int = CHUNK) -> tuple[Update, ...]:
+    """The first of ``updates``: as many as one message may hold, but one at least."""
+    taken: list[Update] = []
+    room = most
+    for update in updates:
+        room -= sum(row.size for row in update.rows)
+        if taken and (room < 0 or len(taken) == MOST_OWNERS):
+            break
+        taken.append(update)
+    return tuple(taken)
 
 
 class Decoder:
@@ -108,20 +134,29 @@ class Decoder:
             if data[0] == _UPDATE:
                 return self._update(data[1:])
             reader = Reader(data[1:], raw=False)
-            match data[0]:
-                case 0xC2:
-                    _tuple(reader, 2)
-                    return Compare(_name(reader.scalar()), _bytes(reader.scalar()))
-                case 0xC3:
-                    return DigestReply(_digest(reader))
-                case 0xC4:
-                    _tuple(reader, 2)
-                    return PullRequest(_digest(reader), self._updates(reader))
-                case 0xC5:
-                    return Updates(self._updates(reader))
+            message = self._read(data[0], reader)
+            _at_end(reader, len(data) - 1)
         except (msgpack.UnpackException, ValueError, TypeError) as error:
             raise CatalogMessageError(f"{type(error).__name__}: {error}") from None
-        raise CatalogMessageError(f"unknown message {data[0]:#x}")
+        return message
+
+    def _read(self, kind: int, reader: Reader) -> Message:
+        match kind:
+            case 0xC2:
+                _tuple(reader, 2)
+                return Compare(_name(reader.scalar()), _bytes(reader.scalar()))
+            case 0xC3:
+                return DigestReply(_digest(reader))
+            case 0xC4:
+                _tuple(reader, 2)
+                return PullRequest(_digest(reader), self._updates(reader))
+            case 0xC5:
+                return Updates(self._updates(reader))
+            case 0xC6:
+                _tuple(reader, 4)
+                owner = _name(reader.scalar())
+                return Heard(owner, Known(*(_count(reader.scalar()) for _ in range(3))))
+        raise ValueError(f"unknown message {kind:#x}")
 
     def _updates(self, reader: Reader) -> tuple[Update, ...]:
         count = reader.array_header(MOST_OWNERS)
@@ -133,7 +168,10 @@ class Decoder:
         return self._known_update(body)
 
     def _read_update(self, body: bytes) -> Update:
-        return _update(Reader(body, raw=False), self._row)
+        reader = Reader(body, raw=False)
+        update = _update(reader, self._row)
+        _at_end(reader, len(body))
+        return update
 
 
 def decode(data: bytes) -> Message:
@@ -157,6 +195,12 @@ def _tuple(reader: Reader, length: int) -> None:
         raise ValueError(f"a list of another length than {length}")
 
 
+def _at_end(reader: Reader, length: int) -> None:
+    """See that nothing is smuggled behind a message: what is news is told on as it came."""
+    if reader.position != length:
+        raise ValueError("something stands behind it")
+
+
 def _digest(reader: Reader) -> Digest:
     return unpack_digest(_bytes(reader.scalar()))
 
@@ -165,6 +209,8 @@ def _update(reader: Reader, decode_row: Callable[[str, str, int, bytes], Row]) -
     _tuple(reader, 5)
     owner = _name(reader.scalar())
     epoch, base, version = (_count(reader.scalar()) for _ in range(3))
+    if base > version:
+        raise ValueError("an update that leads back")
     kept = []
     damaged = False
     for _ in range(reader.array_header(MAX_ROWS)):

@@ -27,11 +27,16 @@ SERVICE = "s/"
 
 MAX_ROW = 16_384
 MAX_ROWS = 5_000
+MAX_PUBLISHED = 1024 * 1024
+"""A node whose rows count for more publishes no further ones; see :attr:`Row.size`."""
+MAX_OWNER = 2 * MAX_PUBLISHED
+"""The most that is taken of one owner: what it publishes already may grow, as when it fails."""
+_ROW_COST = 100
 _MAX_TEXT = 200
 _MAX_TAGS = 64
 
 
-class RowError(Exception):
+class RowError(ValueError):
     """A row that must not be kept; the text says why."""
 
 
@@ -54,6 +59,11 @@ class Row:
     data: bytes
     value: Value | None
 
+    @property
+    def size(self) -> int:
+        """What it counts for, in bytes: more than on the wire, for it costs more in memory."""
+        return len(self.key) + len(self.data) + _ROW_COST
+
 
 def instance_row(instance: Instance, version: int) -> Row:
     """The row that publishes ``instance``.
@@ -68,9 +78,9 @@ def instance_row(instance: Instance, version: int) -> Row:
             dict(sorted(instance.ports.items())),
             int(instance.health),
             instance.weight,
-            list(instance.tags),
+            [_printable(tag) for tag in instance.tags],
             instance.version,
-            instance.reason[:_MAX_TEXT],
+            _printable(instance.reason)[:_MAX_TEXT],
             instance.restarts,
         ]
     )
@@ -95,21 +105,45 @@ def decode_row(owner: str, key: str, version: int, data: bytes) -> Row:
     """
     if len(data) > MAX_ROW:
         raise RowError(f"{key}: {len(data)} bytes, {MAX_ROW} are allowed")
-    if not data:
-        return Row(key, version, b"", None)
     try:
+        _check_key(owner, key)
+        if not data:
+            return Row(key, version, b"", None)
         plain = unpack_small(data)
         value: Value
         if key.startswith(INSTANCE):
             value = _instance(owner, key[len(INSTANCE) :], plain)
-        elif key.startswith(SERVICE):
-            value = _service(key[len(SERVICE) :], plain)
         else:
-            raise RowError(f"{key[:40]}: unknown kind of row")
+            value = _service(key[len(SERVICE) :], plain)
     except (msgpack.UnpackException, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = " ".join(str(error).split())[:_MAX_TEXT]
         raise RowError(f"{key[:80]}: {type(error).__name__}: {reason}") from None
     return Row(key, version, data, value)
+
+
+def owners_of(instance_id: str) -> tuple[str, str]:
+    """The nodes that may publish an instance of this id: ``SERVICE.NODE`` or ``SERVICE.NODE.N``.
+
+    Node names may have dots, so that an id can mean two nodes; the first one has it then.
+    """
+    node = instance_id.partition(".")[2]
+    return node, node.rpartition(".")[0]
+
+
+def _check_key(owner: str, key: str) -> None:
+    kind, name = key[: len(INSTANCE)], key[len(INSTANCE) :]
+    if kind == SERVICE:
+        check_label(name)
+    elif kind == INSTANCE:
+        check_label(name.partition(".")[0])
+        node, before_number = owners_of(name)
+        number = name.rpartition(".")[2]
+        if node != owner and not (
+            before_number == owner and number.isascii() and number.isdecimal()
+        ):
+            raise ValueError(f"an instance on {owner} must be called SERVICE.{owner}")
+    else:
+        raise ValueError("unknown kind of row")
 
 
 def _service(name: str, plain: Any) -> PublishedService:
@@ -121,10 +155,8 @@ def _service(name: str, plain: Any) -> PublishedService:
 
 def _instance(owner: str, instance_id: str, plain: Any) -> Instance:
     service, address, ports, health, weight, tags, version, reason, restarts = plain
-    check_label(_text(service))
-    own = f"{service}.{owner}"
-    if instance_id != own and not instance_id.startswith(f"{own}."):
-        raise ValueError(f"an instance of {service} on {owner} must be called {own}")
+    if _text(service) != instance_id.partition(".")[0]:
+        raise ValueError(f"an instance of {service[:63]} on {owner} cannot be called so")
     _check_address(_text(address))
     if not isinstance(ports, dict) or len(ports) > _MAX_TAGS:
         raise ValueError("ports is not a small map")
@@ -155,7 +187,16 @@ def _check_address(text: str) -> None:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise ValueError(f"not a text of at most {_MAX_TEXT} characters")
+    if not value.isprintable():
+        # It would be shown on the terminals of every node.
+        raise ValueError("a text with control characters")
     return value
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _number(value: Any, lowest: int, highest: int) -> int:

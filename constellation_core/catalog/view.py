@@ -151,10 +151,6 @@ class View:
             self._in_force[name] = chosen
         self._changed(name, ServiceChanged(chosen, previous))
 
-    def published_by(self, owner: str) -> list[str]:
-        """Names of the services that ``owner`` publishes."""
-        return [name for name, owners in self._published.items() if owner in owners]
-
     def _changed(self, service: str, change: Change) -> None:
         self.revision += 1
         self._changes.append(service)

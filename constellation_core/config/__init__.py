@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from constellation_core.config.settings import (
         AgentSettings,
         ApiSettings,
+        CatalogSettings,
         ConsensusSettings,
         GossipSettings,
         PluginsSettings,
@@ -39,6 +40,7 @@ _HOME = {
     "Address": "addresses",
     "AgentSettings": "settings",
     "ApiSettings": "settings",
+    "CatalogSettings": "settings",
     "Checked": "checking",
     "ClusterKey": "secrets",
     "ConfigError": "problems",
@@ -71,6 +73,7 @@ __all__ = [
     "Address",
     "AgentSettings",
     "ApiSettings",
+    "CatalogSettings",
     "Checked",
     "ClusterKey",
     "ConfigError",

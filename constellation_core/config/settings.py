@@ -174,6 +174,25 @@ class GossipSettings(Section):
         return self
 
 
+class CatalogSettings(Section):
+    """The catalog: which instance is where and how it is, told from node to node."""
+
+    bytes_per_second: Whole = Field(
+        default=12_000,
+        ge=1_000,
+        le=10_000_000,
+        description="What this node may spend on telling changes, in bytes a second. Failures go "
+        "first; what does not fit is found by comparing with other nodes, some seconds later.",
+    )
+    damping: Real = Field(
+        default=5.0,
+        ge=5,
+        le=600,
+        description="An instance that fails and recovers again and again is told to be well at "
+        "most every so many seconds, and takes no traffic in between. Failures are told at once.",
+    )
+
+
 class ConsensusSettings(Section):
     """Agreement on what must have one owner. Accepted and checked in this version, but without
     effect: it comes with consensus itself."""
@@ -244,6 +263,7 @@ class Settings(Section):
 
     agent: AgentSettings = Field(default_factory=AgentSettings)
     gossip: GossipSettings = Field(default_factory=GossipSettings)
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
     consensus: ConsensusSettings = Field(default_factory=ConsensusSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     plugins: PluginsSettings = Field(default_factory=PluginsSettings)
@@ -252,6 +272,7 @@ class Settings(Section):
 SECTIONS: Mapping[str, type[Section]] = {
     "agent": AgentSettings,
     "gossip": GossipSettings,
+    "catalog": CatalogSettings,
     "consensus": ConsensusSettings,
     "api": ApiSettings,
     "plugins": PluginsSettings,

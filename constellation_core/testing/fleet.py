@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from constellation_core.catalog import Catalog, CatalogConfig, with_epoch
-from constellation_core.catalog.messages import Decoder, PullRequest, Updates, encode
+from constellation_core.catalog.messages import Decoder
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.keyring import Keyring
 from constellation_core.gossip.member import EventKind, MemberEvent, encode_tags
@@ -256,11 +256,8 @@ class SimulatedFleet:
     def _acquaint(self) -> None:
         self.network.acquaint()
         first = self.catalogs["node-0"]
-        for name, catalog in self.catalogs.items():
-            answer = catalog.on_request(encode(PullRequest({name: (0, 0)})))
-            updates = self._decoder.decode(answer or b"")
-            if catalog is not first and isinstance(updates, Updates):
-                first.on_request(encode(PullRequest({}, updates.updates)))
+        for catalog in self.catalogs.values():
+            catalog.introduce(first)
         for catalog in self.catalogs.values():
             catalog.acquaint(first)
 

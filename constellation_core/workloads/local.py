@@ -33,9 +33,14 @@ ChooseDriver = Callable[[Service, Sequence[str]], str | None]
 class Publisher(Protocol):
     """Where instances and definitions are made known; the catalog is one."""
 
-    def publish_instance(self, instance: Instance) -> None: ...
+    def publish_instance(self, instance: Instance) -> None:
+        """Raises ``ValueError`` when other nodes would not take it."""
+
     def withdraw_instance(self, instance_id: str) -> None: ...
-    def publish_service(self, service: PublishedService) -> None: ...
+
+    def publish_service(self, service: PublishedService) -> None:
+        """Raises ``ValueError`` when other nodes would not take it."""
+
     def withdraw_service(self, name: str) -> None: ...
 
 
@@ -223,9 +228,14 @@ class LocalWorkloads:
         if driver is None:
             return
         definition = PublishedService.of(service, domain=self._domain)
+        try:
+            self._publisher.publish_service(definition)
+        except ValueError as error:
+            log.error("%s cannot be made known, so it does not run: %s", instance_id, error)
+            self._refused[service.name] = str(error)
+            return
         workload = _Workload(service, definition, driver, RuntimeStatus(Phase.PENDING))
         self._workloads[instance_id] = workload
-        self._publisher.publish_service(definition)
         spec = InstanceSpec(instance_id, service, self._node, self._address)
         async with workload.lock:
             try:
@@ -291,7 +301,10 @@ class LocalWorkloads:
                     instance.health.label,
                     f": {instance.reason}" if instance.reason else "",
                 )
-            self._publisher.publish_instance(instance)
+            try:
+                self._publisher.publish_instance(instance)
+            except ValueError as error:
+                log.error("%s cannot be made known: %s", instance_id, error)
         self._notify(instance_id)
 
     def _instance(self, instance_id: str, workload: _Workload) -> Instance:

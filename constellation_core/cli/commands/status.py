@@ -60,6 +60,22 @@ def _show(status: dict[str, Any]) -> None:
         f"{gossip['stalls']} stalls, {gossip['malformed']} malformed, "
         f"{gossip['incompatible']} not believed"
     )
+    catalog = status["catalog"]
+    console.print(
+        f"catalog    {catalog['updates_applied']} updates, {catalog['pulls']} pulled, "
+        f"{catalog['queued']} wait; {catalog['overflowed']} left to comparisons, "
+        f"{catalog['rejected']} refused"
+    )
+    if catalog["outdone"]:
+        console.print(
+            f"  [yellow]{catalog['outdone']} times others held what this node never "
+            "published[/yellow]"
+        )
+    for name, seconds in catalog["held_back"].items():
+        console.print(
+            f"  [yellow]{output.escaped(name)} recovered, but changes too often: told in "
+            f"{seconds:.0f} s[/yellow]"
+        )
     if gossip["name_lost_to"]:
         console.print(
             f"  [red]another node at {output.escaped(gossip['name_lost_to'])} has this node's "

@@ -17,19 +17,21 @@ from constellation_core.catalog.messages import (
     CatalogMessageError,
     Compare,
     DigestReply,
+    Heard,
     Message,
     PullRequest,
     Updates,
     decode,
     encode,
 )
-from constellation_core.catalog.owners import Update
+from constellation_core.catalog.owners import Known, Update
 from constellation_core.catalog.rows import MAX_ROW, Row, RowError, decode_row, instance_row
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,20}[a-z0-9]", fullmatch=True)
 COUNTS = st.integers(0, 2**40)
+PRINTABLE = st.text(max_size=20).filter(str.isprintable)
 
 
 @st.composite
@@ -43,9 +45,9 @@ def instances(draw: st.DrawFn, node: str) -> Instance:
         ports=draw(st.dictionaries(NAMES, st.integers(1, 65_535), max_size=3)),
         health=draw(st.sampled_from([h for h in Health if h is not Health.UNREACHABLE])),
         weight=draw(st.integers(0, 1000)),
-        tags=tuple(draw(st.lists(st.text(max_size=20), max_size=3))),
+        tags=tuple(draw(st.lists(PRINTABLE, max_size=3))),
         version=draw(st.text("0123456789abcdef", max_size=12)),
-        reason=draw(st.text(max_size=40)),
+        reason=draw(PRINTABLE),
         restarts=draw(st.integers(0, 1000)),
     )
 
@@ -61,17 +63,19 @@ def updates(draw: st.DrawFn) -> Update:
         )
     }
     if draw(st.booleans()):
-        rows["i/gone"] = Row("i/gone", base, b"", None)
+        rows["s/gone"] = Row("s/gone", base, b"", None)
     return Update(owner, draw(COUNTS), base, base + 1, tuple(rows.values()))
 
 
-DIGESTS = st.dictionaries(NAMES, st.tuples(COUNTS, COUNTS), max_size=5)
+KNOWN = st.builds(Known, COUNTS, COUNTS, st.integers(0, 2**32 - 1))
+DIGESTS = st.dictionaries(NAMES, KNOWN, max_size=5)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     updates(),
     st.builds(Compare, NAMES, st.binary(min_size=8, max_size=8)),
     st.builds(DigestReply, DIGESTS),
     st.builds(PullRequest, DIGESTS, st.lists(updates(), max_size=2).map(tuple)),
     st.builds(Updates, st.lists(updates(), max_size=3).map(tuple)),
+    st.builds(Heard, NAMES, KNOWN),
 )
 
 
@@ -144,13 +148,19 @@ GOOD = msgpack.packb(["web", "10.0.0.1", {"http": 80}, 4, 1, [], "v", "", 0])
 @pytest.mark.parametrize(
     ("key", "data", "reason"),
     [
-        ("i/web.other", GOOD, "must be called web.a"),
+        ("i/web.other", GOOD, "must be called SERVICE.a"),
+        ("i/web.other", b"", "must be called SERVICE.a"),
+        ("i/web.a.x", GOOD, "must be called SERVICE.a"),
+        ("i/api.a", GOOD, "cannot be called so"),
+        ("x/web", b"", "unknown kind"),
         ("x/web", GOOD, "unknown kind"),
         ("i/web.a", bytes(MAX_ROW + 1), "are allowed"),
         ("i/web.a", b"\xc1", "FormatError"),
         ("i/web.a", GOOD + b"\x00", "ExtraData"),
         ("i/web.a", msgpack.packb(["web", "nowhere", {}, 4, 1, [], "", "", 0]), "nowhere"),
         ("i/web.a", msgpack.packb(["web", "::1", {"http": 0}, 4, 1, [], "", "", 0]), "65535"),
+        ("i/web.a", msgpack.packb(["web", "::1", {}, 6, 1, [], "", "\x1b[2J", 0]), "control"),
+        ("i/web.a", msgpack.packb(["web", "::1", {}, 6, 1, ["a\nb"], "", "", 0]), "control"),
         ("i/web.a", msgpack.packb(["web", "::1", {}, 99, 1, [], "", "", 0]), "number"),
         ("i/web.a", msgpack.packb(["web", "::1", {}, 4, -1, [], "", "", 0]), "number"),
         ("i/web.a", msgpack.packb(["web", "::1", {}, 4, 1, ["x" * 999], "", "", 0]), "200"),
@@ -164,6 +174,36 @@ def test_rows_that_no_node_may_publish_are_refused(key: str, data: bytes, reason
         decode_row("a", key, 1, data)
 
 
+@given(st.text(max_size=300))
+def test_what_a_check_says_is_made_fit_to_be_shown(text: str) -> None:
+    instance = Instance("web.a", "web", "a", "::1", {}, Health.UNHEALTHY, reason=text)
+    row = instance_row(instance, 1)
+    assert isinstance(row.value, Instance)
+    assert row.value.reason.isprintable()
+    assert len(row.value.reason) == min(len(text), 200)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        ["a", 1, 3, 2, []],
+        ["a", 1, 0, 2, [["i/web.a", 3, GOOD]]],
+        ["a", 1, -1, 2, []],
+        ["", 1, 0, 2, []],
+        ["a", 2**64 - 1, 0, 2, []],
+    ],
+)
+def test_updates_that_make_no_sense_are_refused(plain: list[object]) -> None:
+    with pytest.raises(CatalogMessageError):
+        decode(b"\xc1" + msgpack.packb(plain))
+
+
+@given(MESSAGES, st.binary(min_size=1, max_size=5))
+def test_nothing_may_stand_behind_a_message(message: Message, more: bytes) -> None:
+    with pytest.raises(CatalogMessageError):
+        decode(encode(message) + more)
+
+
 def test_one_bad_row_is_left_out_and_the_others_are_kept() -> None:
     plain = ["a", 1, 0, 2, [["i/web.a", 1, GOOD], ["i/web.b", 2, GOOD]]]
     update = decode(b"\xc1" + msgpack.packb(plain))
@@ -173,14 +213,15 @@ def test_one_bad_row_is_left_out_and_the_others_are_kept() -> None:
 
 
 def test_fingerprints_do_not_depend_on_the_order() -> None:
-    one = {"a": (1, 2), "b": (3, 4)}
+    one = {"a": Known(1, 2, 7), "b": Known(3, 4, 7)}
     assert fingerprint(one) == fingerprint(dict(reversed(one.items())))
-    assert fingerprint(one) != fingerprint({**one, "b": (3, 5)})
+    for other in (Known(3, 5, 7), Known(4, 4, 7), Known(3, 4, 8)):
+        assert fingerprint(one) != fingerprint({**one, "b": other})
 
 
-@given(st.lists(st.tuples(NAMES, st.none() | st.tuples(COUNTS, COUNTS)), max_size=20))
+@given(st.lists(st.tuples(NAMES, st.none() | KNOWN), max_size=20))
 def test_a_live_digest_has_the_fingerprint_of_what_is_in_it(
-    steps: list[tuple[str, tuple[int, int] | None]],
+    steps: list[tuple[str, Known | None]],
 ) -> None:
     live = LiveDigest()
     for owner, known in steps:

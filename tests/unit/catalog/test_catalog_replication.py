@@ -4,72 +4,22 @@ from __future__ import annotations
 
 from random import Random
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constellation_core.catalog import Catalog, CatalogConfig, RowError, with_epoch
+from constellation_core.catalog import Catalog, CatalogConfig, RowError
 from constellation_core.catalog.messages import decode
 from constellation_core.catalog.owners import Update
-from constellation_core.gossip.member import encode_tags
+from constellation_core.gossip.config import GossipConfig
+from constellation_core.gossip.messages import UserMessage
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
 from constellation_core.model.port import Port
 from constellation_core.model.published import PublishedService
-from constellation_core.testing.network import EPOCH_2023, SimulatedNetwork
-from constellation_core.testing.simulated_node import SimulatedNode
-
-
-class Fleet:
-    """A simulated network of nodes that each have a catalog."""
-
-    def __init__(self, size: int, seed: int = 1, config: CatalogConfig | None = None) -> None:
-        self.network = SimulatedNetwork(seed)
-        self.catalogs: dict[str, Catalog] = {}
-        self._config = config
-        for number in range(size):
-            self.start(f"node-{number}")
-        for name in self.names[1:]:
-            self.node(name).join(self.node("node-0"))
-        self.network.run_until(self.network.agrees_on_members, limit=30)
-
-    @property
-    def names(self) -> list[str]:
-        return [node.name for node in self.network.running()]
-
-    def start(self, name: str, epoch: int | None = None) -> Catalog:
-        epoch = epoch if epoch is not None else int(EPOCH_2023 + self.network.now)
-        rng = Random(self.network.rng.getrandbits(64))
-
-        def tell_epoch(new: int) -> None:
-            self.node(name).protocol.table.set_meta(encode_tags(with_epoch({}, new)))
-
-        catalog = Catalog(name, epoch, rng, self._config, on_epoch=tell_epoch)
-        self.catalogs[name] = catalog
-        self.network.add(name, delegate=catalog, meta=encode_tags(with_epoch({}, epoch)))
-        return catalog
-
-    def node(self, name: str) -> SimulatedNode:
-        return self.network.nodes[name]
-
-    def put(self, node: str, service: str, health: Health = Health.HEALTHY, **more: int) -> None:
-        self.catalogs[node].publish_instance(
-            Instance(f"{service}.{node}", service, node, "10.0.0.1", {"http": 80}, health, **more)
-        )
-
-    def views(self) -> dict[str, list[Instance]]:
-        return {name: list(self.catalogs[name].instances()) for name in self.names}
-
-    def agrees(self) -> bool:
-        views = list(self.views().values())
-        return all(view == views[0] for view in views)
-
-    def converge(self, limit: float = 60) -> float:
-        return self.network.run_until(self.agrees, limit)
-
-    def health(self, seen_by: str, instance: str) -> Health | None:
-        found = self.catalogs[seen_by].instance(instance)
-        return found.health if found else None
+from constellation_core.testing.catalog_fleet import Fleet
+from constellation_core.testing.network import EPOCH_2023
 
 
 def test_a_change_reaches_everybody_in_a_second() -> None:
@@ -149,22 +99,6 @@ def test_rows_of_an_earlier_life_are_not_believed() -> None:
     assert fleet.catalogs["node-2"].instances() == []
 
 
-def test_a_clock_that_was_set_back_does_not_silence_a_node() -> None:
-    fleet = Fleet(3)
-    fleet.put("node-1", "web")
-    fleet.network.run_for(3)
-    fleet.node("node-1").kill()
-    fleet.network.run_for(1)
-    again = fleet.start("node-1", epoch=EPOCH_2023 - 1_000_000)
-    fleet.node("node-1").join(fleet.node("node-0"))
-    fleet.network.run_for(3)
-    fleet.put("node-1", "api")
-    fleet.network.run_until(
-        lambda: [i.id for i in fleet.catalogs["node-2"].instances()] == ["api.node-1"], limit=20
-    )
-    assert again.epoch > EPOCH_2023
-
-
 def test_a_definition_of_the_majority_is_in_force() -> None:
     fleet = Fleet(3)
     old = PublishedService("web", ports=(Port("http", 80),))
@@ -185,20 +119,31 @@ def test_what_others_would_refuse_is_refused_where_it_is_published() -> None:
         catalog.publish_instance(Instance("web.b", "web", "b", "not-an-address"))
 
 
-def test_a_bad_value_stops_at_the_first_neighbour() -> None:
-    fleet = Fleet(3)
-    liar = fleet.catalogs["node-0"]
-    before = {name: list(c.instances()) for name, c in fleet.catalogs.items()}
-    for payload in (
+BAD_ROW = msgpack.packb(["web", "10.0.0.1", {"http": 80}, 99, 1, [], "", "", 0])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
         b"\xc1\xff",
         b"\xc1" + bytes(500),
         b"\x00",
-        b"\xc1\x95\xa6node-1\x01\x00\x01\x90",
-    ):
-        liar._queue.put("liar", payload)  # what a broken version of ours might send
-        fleet.network.run_for(2)
-    assert fleet.agrees()
-    assert {name: list(c.instances()) for name, c in fleet.catalogs.items()} == before
+        b"\xc1" + msgpack.packb(["node-0", EPOCH_2023, 0, 9, [["i/web.node-0", 9, BAD_ROW]]]),
+        b"\xc1" + msgpack.packb(["node-0", EPOCH_2023, 0, 9, [["i/web.node-2", 9, b""]]]),
+        b"\xc1" + msgpack.packb(["node-0", EPOCH_2023, 0, 9, []]) + b"more",
+    ],
+)
+def test_a_bad_value_stops_at_the_first_neighbour(payload: bytes) -> None:
+    fleet = Fleet(3)
+    fleet.put("node-2", "web")
+    fleet.converge()
+    before = fleet.catalogs["node-2"].instances()
+    fleet.node("node-0").protocol.send(fleet.node("node-1").address, UserMessage(payload))
+    fleet.node("node-0").flush()
+    fleet.network.run_for(5)
+    assert fleet.catalogs["node-1"].stats.rejected == 1
+    assert fleet.catalogs["node-2"].stats.rejected == 0
+    assert all(view == before for view in fleet.views().values())
     assert fleet.network.agrees_on_members()
 
 
@@ -325,3 +270,197 @@ def test_who_missed_what_a_change_builds_on_pulls_it() -> None:
     fleet.put("node-1", "s4", restarts=2)
     assert fleet.converge() <= 1.5
     assert fleet.catalogs["node-2"].stats.gaps >= 1
+
+
+def test_a_change_of_everything_converges_and_failing_rows_overtake() -> None:
+    # Pulls are slow here, so that it shows what the bucket does.
+    slow = CatalogConfig(bytes_per_second=2_000, burst=2_000, pull_delay=20)
+    fleet = Fleet(10, config=slow)
+    for name in fleet.names:
+        for number in range(100):
+            fleet.put(name, f"s{number}")
+    fleet.converge(limit=120)
+    fleet.network.run_for(10)
+    for name in fleet.names:
+        for number in range(100):
+            fleet.put(name, f"s{number}", restarts=1)
+    fleet.network.run_for(1)
+    # Failures do not wait for all of this.
+    fleet.put("node-3", "s50", Health.UNHEALTHY)
+    failing = fleet.network.run_until(
+        lambda: fleet.all_see("s50.node-3", Health.UNHEALTHY), limit=60
+    )
+    assert failing <= 2
+    assert not fleet.agrees()
+    assert fleet.converge(limit=60) <= 30
+
+
+def test_a_mass_failure_is_told_before_everything_else() -> None:
+    fleet = Fleet(8)
+    for number in range(100):
+        fleet.put("node-1", f"s{number}", Health.HEALTHY)
+    fleet.converge()
+    fleet.network.run_for(10)
+    for number in range(100):
+        fleet.put("node-1", f"s{number}", Health.HEALTHY, restarts=1)
+    for number in (7, 77):
+        fleet.put("node-1", f"s{number}", Health.CRASH_LOOPING)
+    seconds = fleet.network.run_until(
+        lambda: (
+            fleet.all_see("s7.node-1", Health.CRASH_LOOPING)
+            and fleet.all_see("s77.node-1", Health.CRASH_LOOPING)
+        ),
+        limit=10,
+    )
+    assert seconds <= 1
+    fleet.converge()
+
+
+def test_tombstones_are_forgotten_by_all_and_stay_dead() -> None:
+    fleet = Fleet(4, config=CatalogConfig(tombstone_seconds=60))
+    for number in range(30):
+        fleet.put("node-1", f"s{number}")
+    fleet.converge()
+    for number in range(25):
+        fleet.catalogs["node-1"].withdraw_instance(f"s{number}.node-1")
+    fleet.converge()
+    fleet.network.conditions.split([fleet.node("node-3")], [fleet.node("node-0")])
+    fleet.network.run_for(80)
+    for name in fleet.names:
+        rows = fleet.catalogs[name]._replica.state("node-1").rows
+        assert sorted(rows) == sorted(f"i/s{number}.node-1" for number in range(25, 30))
+    fleet.put("node-1", "s0", restarts=1)
+    fleet.network.conditions.heal()
+    fleet.converge()
+    assert len(fleet.catalogs["node-3"].instances()) == 6
+
+
+def test_who_was_away_for_longer_than_tombstones_live_forgets_what_is_gone() -> None:
+    fleet = Fleet(4, config=CatalogConfig(tombstone_seconds=60))
+    for number in range(30):
+        fleet.put("node-1", f"s{number}")
+    fleet.converge()
+    away = fleet.node("node-3")
+    fleet.network.conditions.split([away], [fleet.node(f"node-{n}") for n in range(3)])
+    fleet.network.run_for(5)
+    for number in range(25):
+        fleet.catalogs["node-1"].withdraw_instance(f"s{number}.node-1")
+    fleet.network.run_for(120)
+    assert len(fleet.catalogs["node-3"].instances()) == 30
+    fleet.network.conditions.heal()
+    fleet.network.run_until(lambda: len(fleet.catalogs["node-3"].instances()) == 5, limit=60)
+    fleet.converge()
+
+
+def test_rows_of_a_dead_node_are_kept_for_a_day_and_of_one_that_left_for_an_hour() -> None:
+    config = GossipConfig("a")
+    assert (config.forget_dead, config.forget_left) == (86_400, 3_600)
+
+
+@pytest.mark.parametrize(("goodbye", "minutes"), [(True, 5), (False, 10)])
+def test_rows_of_a_node_that_is_gone_are_dropped_in_the_end(goodbye: bool, minutes: int) -> None:
+    def soon(name: str) -> GossipConfig:
+        return GossipConfig(name, forget_dead=600, forget_left=300)
+
+    fleet = Fleet(3, gossip=soon)
+    fleet.put("node-2", "web")
+    fleet.catalogs["node-2"].publish_service(PublishedService("web"))
+    fleet.converge()
+    if goodbye:
+        fleet.node("node-2").leave()
+        fleet.network.run_for(2)
+    fleet.node("node-2").kill()
+    fleet.network.run_for(minutes * 60 - 20)
+    assert fleet.all_see("web.node-2", Health.UNREACHABLE)
+    fleet.network.run_for(90)
+    assert fleet.all_see("web.node-2", None)
+    for name in fleet.names:
+        catalog = fleet.catalogs[name]
+        assert catalog.services() == {}
+        assert "node-2" not in catalog.versions()
+        assert len(catalog._queue) == 0
+
+
+def test_two_nodes_may_mean_the_same_instance_id() -> None:
+    fleet = Fleet(2)
+    fleet.start("n")
+    fleet.start("n.1")
+    for name in ("n", "n.1"):
+        fleet.node(name).join(fleet.node("node-0"))
+        web = Instance("web.n.1", "web", name, "10.0.0.1", {}, Health.HEALTHY)
+        fleet.catalogs[name].publish_instance(web)
+    fleet.network.run_for(5)
+    assert {view[0].node for view in fleet.views().values()} == {"n.1"}
+    fleet.catalogs["n.1"].withdraw_instance("web.n.1")
+    fleet.network.run_for(5)
+    assert {view[0].node for view in fleet.views().values()} == {"n"}
+    fleet.catalogs["n"].withdraw_instance("web.n.1")
+    fleet.network.run_for(5)
+    assert all(view == [] for view in fleet.views().values())
+
+
+def test_large_states_are_pulled_in_pieces_one_question_at_a_time() -> None:
+    fleet = Fleet(3)
+    for name in fleet.names:
+        for number in range(4_000):
+            fleet.put(name, f"service-{number}")
+    fleet.converge(limit=120)
+    late = fleet.start("late")
+    sizes: list[int] = []
+    asked: list[int] = []
+    for name in ("node-0", "node-1", "node-2"):
+        catalog = fleet.catalogs[name]
+        answer = catalog.on_request
+
+        def on_request(payload: bytes, answer: object = answer) -> bytes | None:
+            assert callable(answer)
+            reply: bytes | None = answer(payload)
+            sizes.append(max(len(payload), len(reply or b"")))
+            assert late._sync is not None
+            asked.append(len(late._sync._asked))
+            return reply
+
+        catalog.on_request = on_request  # type: ignore[method-assign]
+    fleet.node("late").join(fleet.node("node-0"))
+    fleet.network.run_until(lambda: len(late.instances()) == 12_000, limit=30)
+    assert max(sizes) < 600_000
+    assert sum(sizes) > 900_000
+    assert max(asked) <= 3
+
+
+def test_a_node_publishes_no_more_than_others_take() -> None:
+    fleet = Fleet(2)
+    long = "x" * 200
+
+    def publish_many() -> None:
+        for number in range(5_000):
+            fleet.catalogs["node-0"].publish_instance(
+                Instance(f"s{number}.node-0", f"s{number}", "node-0", "::1", {}, reason=long)
+            )
+
+    with pytest.raises(RowError, match="too much"):
+        publish_many()
+    fleet.converge()
+    assert len(fleet.catalogs["node-1"].instances()) > 2_000
+    fleet.put("node-0", "s1")
+    assert fleet.converge() < 5
+
+
+def test_what_all_nodes_publish_is_bounded_too() -> None:
+    fleet = Fleet(4)
+    catalog = fleet.catalogs["node-0"]
+    catalog._replica._most_bytes = 20_000
+    for name in ("node-1", "node-2"):
+        for number in range(110):
+            fleet.put(name, f"s{number}")
+    fleet.network.run_for(30)
+    held = {owner: catalog._replica.state(owner).size for owner in ("node-1", "node-2")}
+    assert sum(held.values()) == catalog._replica._bytes
+    assert 10_000 < sum(held.values()) <= 20_000
+    assert "more than fits" in catalog.stats.last_rejected
+    # What does not grow is still taken.
+    full = max(held, key=lambda owner: held[owner])
+    fleet.put(full, "s3", Health.UNHEALTHY)
+    fleet.network.run_until(
+        lambda: fleet.health("node-0", f"s3.{full}") is Health.UNHEALTHY, limit=15
+    )

@@ -281,3 +281,29 @@ async def test_nothing_is_started_after_the_end() -> None:
     await workloads.close()
     await workloads.apply([service()])
     assert driver.calls == ["close"]
+
+
+class Choosy(Published):
+    """Takes nothing of services whose name begins with ``bad``."""
+
+    def publish_service(self, service: PublishedService) -> None:
+        if service.name.startswith("bad"):
+            raise ValueError("too large")
+        super().publish_service(service)
+
+    def publish_instance(self, instance: Instance) -> None:
+        if instance.tags:
+            raise ValueError("too many tags")
+        super().publish_instance(instance)
+
+
+async def test_what_cannot_be_made_known_costs_only_itself() -> None:
+    driver, published = Driver(), Choosy()
+    workloads = LocalWorkloads("node-a", "10.0.0.1", "example.com", published)
+    workloads.add_driver(driver)
+    await workloads.apply([service("bad"), service("good"), service("tagged", tags=("x",))])
+    assert workloads.refused == {"bad": "too large"}
+    driver.tell("good.node-a")
+    driver.tell("tagged.node-a")
+    assert set(published.instances) == {"good.node-a"}
+    assert driver.calls == ["start good.node-a", "start tagged.node-a"]

@@ -9,6 +9,8 @@ Usable without an agent::
     print(await gossip.join(["127.0.0.1:7947"]))
     print(gossip.members())
 
+Nodes serve each other requests and streams of messages, see :attr:`Gossip.streams`.
+
 The protocol itself (``protocol.py``) is a state machine without sockets or clocks; ``driver.py``
 runs it on asyncio.
 """
@@ -27,6 +29,28 @@ from constellation_core.gossip.member import (
 )
 from constellation_core.gossip.paths import Path
 from constellation_core.gossip.protocol import Protocol
+from constellation_core.gossip.rpc.endpoint import StreamEndpoint
+from constellation_core.gossip.rpc.failures import (
+    PeerGoneError,
+    PeerUnreachableError,
+    RejectionError,
+    RemoteFailureError,
+    RemoteRejectionError,
+    StreamClosedError,
+    StreamDamagedError,
+    StreamError,
+    StreamLimitError,
+    StreamRefusedError,
+    StreamTimeoutError,
+)
+from constellation_core.gossip.rpc.settings import (
+    Peer,
+    ServiceLimits,
+    StreamInfo,
+    StreamSettings,
+    StreamStats,
+)
+from constellation_core.gossip.rpc.stream import Stream
 from constellation_core.gossip.sockets import GossipBindError
 from constellation_core.gossip.stats import Stats, Tally
 
@@ -45,8 +69,26 @@ __all__ = [
     "MemberEvent",
     "NoDelegate",
     "Path",
+    "Peer",
+    "PeerGoneError",
+    "PeerUnreachableError",
     "Protocol",
+    "RejectionError",
+    "RemoteFailureError",
+    "RemoteRejectionError",
+    "ServiceLimits",
     "Stats",
+    "Stream",
+    "StreamClosedError",
+    "StreamDamagedError",
+    "StreamEndpoint",
+    "StreamError",
+    "StreamInfo",
+    "StreamLimitError",
+    "StreamRefusedError",
+    "StreamSettings",
+    "StreamStats",
+    "StreamTimeoutError",
     "Tally",
     "decode_tags",
     "encode_tags",

@@ -19,6 +19,10 @@ from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member
 from constellation_core.gossip.messages import DecodeError, ErrorReply, PushPull, UserMessage
 from constellation_core.gossip.protocol import Protocol
+from constellation_core.gossip.rpc.endpoint import StreamEndpoint
+from constellation_core.gossip.rpc.opening import StreamOpen
+from constellation_core.gossip.rpc.server import Accepted
+from constellation_core.gossip.rpc.settings import StreamSettings
 from constellation_core.gossip.sockets import bind, plain_host, resolve
 from constellation_core.gossip.streams import StreamMessage
 from constellation_core.gossip.wire import read_message, write_message
@@ -26,7 +30,7 @@ from constellation_core.model.node import NodeState
 
 log = logging.getLogger("constellation.gossip")
 
-_MOST_STREAMS = 128
+_MOST_CONNECTIONS = 128
 _WARN_EVERY = 60.0
 _WRONG_KEY = "it answers, but with another cluster key; copy the cluster's key file to this node"
 
@@ -73,6 +77,7 @@ class Gossip:
         rng: all chance comes from it.
         may_advertise: for a node that is bound to all addresses: whether it may take the address
             at which it is reached first for its own. Without it, ``advertise`` stays.
+        streams: limits of :attr:`streams`.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Gossip:
         incarnation: int = 1,
         rng: Random | None = None,
         may_advertise: Callable[[str], bool] | None = None,
+        streams: StreamSettings | None = None,
     ) -> None:
         self._config = config
         self._bind = bind
@@ -101,10 +107,12 @@ class Gossip:
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
-        self._streams: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._warned: dict[str, float] = {}
         self._may_advertise = may_advertise
         self._echo_id = os.urandom(echo.ID_LENGTH)
+        self.streams = StreamEndpoint(config.name, lambda: self.protocol.envelope, streams)
+        """Request and response, and streams of messages, with other nodes."""
 
     @property
     def protocol(self) -> Protocol:
@@ -131,7 +139,7 @@ class Gossip:
             GossipBindError: when the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        tcp, udp = bind(self._bind, backlog=_MOST_STREAMS)
+        tcp, udp = bind(self._bind, backlog=_MOST_CONNECTIONS)
         port = tcp.getsockname()[1]
         host, advertised = self._advertise or (self._bind[0], 0)
         local = Member(
@@ -236,9 +244,10 @@ class Gossip:
         for task in self._exchanges:
             task.cancel()
         # asyncio's server reports a cancelled handler as an error: let it end by itself.
-        for writer in self._streams.values():
+        for writer in self._connections.values():
             writer.transport.abort()
-        await asyncio.gather(*self._exchanges, *self._streams, return_exceptions=True)
+        await asyncio.gather(*self._exchanges, *self._connections, return_exceptions=True)
+        await self.streams.close()
         if self._datagrams is not None:
             self._datagrams.close()
         if self._server is not None:
@@ -366,20 +375,27 @@ class Gossip:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._streams) >= _MOST_STREAMS:
+        if task is None or len(self._connections) >= _MOST_CONNECTIONS:
             writer.close()
             return
-        self._streams[task] = writer
+        self._connections[task] = writer
+        accepted: Accepted | None = None
         try:
+            # For all that comes from who has not proved yet that it has the key.
             async with asyncio.timeout(self._config.exchange_timeout):
-                await self._answer(reader, writer)
+                accepted = await self._answer(reader, writer)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            del self._streams[task]
-            writer.close()
+            del self._connections[task]
+            if accepted is None:
+                writer.close()
+        if accepted is not None:
+            await self.streams.run(accepted)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Accepted | None:
         stats = self.protocol.stats
         source = plain_host(writer.get_extra_info("peername")[0])
         answer: StreamMessage | None
@@ -395,10 +411,12 @@ class Gossip:
             answer = ErrorReply(str(error))
         else:
             stats.streams_in.add(request.TYPE, size)
+            if isinstance(request, StreamOpen):
+                return await self.streams.accept(request, (reader, writer))
             if isinstance(request, UserMessage) and echo.is_question(request.payload):
                 answer = UserMessage(echo.answer(source, self._echo_id))
                 await write_message(writer, answer, self.protocol.envelope)
-                return
+                return None
             if isinstance(request, PushPull):
                 self._take_address(plain_host(writer.get_extra_info("sockname")[0]))
             answer = self.protocol.on_request(request, asyncio.get_running_loop().time())
@@ -406,6 +424,7 @@ class Gossip:
         if answer is not None:
             size = await write_message(writer, answer, self.protocol.envelope)
             stats.streams_out.add(answer.TYPE, size)
+        return None
 
     def _take_address(self, host: str) -> None:
         """The first node of a cluster learns from its first visitor where it is reached."""
@@ -423,7 +442,7 @@ class Gossip:
         now = asyncio.get_running_loop().time()
         if now - self._warned.get(source, -_WARN_EVERY) < _WARN_EVERY:
             return
-        if len(self._warned) > _MOST_STREAMS:
+        if len(self._warned) > _MOST_CONNECTIONS:
             self._warned.clear()
         self._warned[source] = now
         log.warning(

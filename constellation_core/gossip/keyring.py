@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 NONCE = 12
 TAG = 16
@@ -58,7 +60,7 @@ class Keyring:
     @property
     def fingerprint(self) -> str:
         """A short name of the primary key that tells nothing about it."""
-        return hashlib.blake2b(self.keys[0], digest_size=4, person=b"constellation-id").hexdigest()
+        return _fingerprint(self.keys[0])
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -94,6 +96,21 @@ class Keyring:
             raise KeyringError("the key is in use")
         self._ciphers = {k: cipher for k, cipher in self._ciphers.items() if k != key}
 
+    def __contains__(self, fingerprint: object) -> bool:
+        """Whether a key of this fingerprint is in the ring."""
+        return any(_fingerprint(key) == fingerprint for key in self.keys)
+
+    def derive(self, fingerprint: str, *, salt: bytes, info: bytes) -> bytes | None:
+        """32 bytes that follow from the key of that fingerprint (HKDF, RFC 5869).
+
+        Returns:
+            ``None`` when there is no such key.
+        """
+        for key in self.keys:
+            if _fingerprint(key) == fingerprint:
+                return HKDF(SHA256(), 32, salt=salt, info=info).derive(key)
+        return None
+
     def encrypt(self, plaintext: bytes, associated: bytes = b"", *, version: int = 1) -> bytes:
         """Encrypt with the primary key, in version 1, or 0 for memberlist's protocol 1."""
         nonce = self._random(NONCE)
@@ -126,6 +143,10 @@ def _cipher(key: bytes) -> AESGCM:
     if len(key) not in _KEY_LENGTHS:
         raise ValueError(f"a gossip key has 16, 24 or 32 bytes, not {len(key)}")
     return AESGCM(key)
+
+
+def _fingerprint(key: bytes) -> str:
+    return hashlib.blake2b(key, digest_size=4, person=b"constellation-id").hexdigest()
 
 
 def _unpad(padded: bytes) -> bytes:

@@ -42,6 +42,9 @@ class MessageType(IntEnum):
     NACK = 11
     HAS_CRC = 12
     ERROR = 13
+    STREAM_OPEN = 197
+    """Ours, far from memberlist's own: see ``rpc/opening.py``. So is the next."""
+    STREAM_ANSWER = 198
     HAS_LABEL = 244
 
 

@@ -40,7 +40,8 @@ def bind(address: Address, *, backlog: int) -> tuple[socket.socket, socket.socke
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     attempts = 20 if address[1] == 0 else 1
     for attempt in range(attempts):
-        tcp = socket.socket(family, socket.SOCK_STREAM)
+        # With its protocol named: asyncio turns Nagle's delays off only for what it knows as TCP.
+        tcp = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         udp = socket.socket(family, socket.SOCK_DGRAM)
         try:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -20,19 +20,20 @@ from constellation_core.gossip.messages import (
     PushPull,
     UserMessage,
     decode_map,
-    encode,
     encode_map,
     read_map,
 )
 from constellation_core.gossip.packets import MAX_STREAM, decompress
+from constellation_core.gossip.rpc.opening import OPENING, Opening
 from constellation_core.gossip.unpack import Reader
 
 MAX_ROWS = 100_000
 _USUAL_ROW = 1_024
 """Bytes; the longest name and metadata that are allowed fit into it."""
-_STREAM_TYPES = {MessageType.PUSH_PULL, MessageType.USER, MessageType.COMPRESS, *PLAIN}
+_FLAT = {**PLAIN, **OPENING}
+_STREAM_TYPES = {MessageType.PUSH_PULL, MessageType.USER, MessageType.COMPRESS, *_FLAT}
 
-StreamMessage = Plain | PushPull | UserMessage
+StreamMessage = Plain | PushPull | UserMessage | Opening
 
 
 class IncompleteError(Exception):
@@ -52,7 +53,7 @@ def encode_stream(message: StreamMessage) -> bytes:
     if isinstance(message, UserMessage):
         header = {"UserMsgLen": len(message.payload)}
         return bytes((MessageType.USER,)) + encode_map(header) + message.payload
-    return encode(message)
+    return bytes((message.TYPE,)) + encode_map(message.fields())
 
 
 def decode_stream(data: bytes) -> StreamMessage:
@@ -86,10 +87,10 @@ def _decode(data: bytes, *, compressed: bool) -> StreamMessage:
         return _push_pull(body)
     if kind == MessageType.USER:
         return _user(body)
-    plain = PLAIN.get(kind)
-    if plain is None:
+    flat = _FLAT.get(kind)
+    if flat is None:
         raise DecodeError(f"a stream message of type {kind}")
-    return plain.read(read_map(plain.__name__.lower(), Reader(body, raw=True)))
+    return flat.read(read_map(flat.__name__.lower(), Reader(body, raw=True)))
 
 
 def _push_pull(body: bytes) -> PushPull:

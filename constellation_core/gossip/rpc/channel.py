@@ -169,8 +169,12 @@ class Channel:
 
     def on_time(self, now: float) -> None:
         """Time has passed."""
-        if self.over:
+        deadline = self.next_deadline()
+        if deadline is None:
             return
+        if now - deadline > self.terms.silence / 6:
+            # It was this process that stood still. What the peer said meanwhile is yet to be read.
+            self._heard = now
         if now - self._heard >= self.terms.silence:
             self._break(
                 FailureKind.SILENT,
@@ -243,7 +247,8 @@ class Channel:
         if not self.begun or kind is FrameKind.BEGIN:
             if self.begun or kind is not FrameKind.BEGIN:
                 self._violated("BEGIN is the client's first frame, and only that", now)
-            self.begun = True
+            else:
+                self.begun = True
             return
         match kind:
             case FrameKind.PART | FrameKind.MESSAGE:

@@ -147,14 +147,14 @@ class StreamServer:
             now,
             client=False,
         )
-        while not channel.begun:
+        while not channel.begun and channel.failure is None:
             data = await reader.read(_CHUNK)
             self._stats.bytes_in += len(data)
             if not data:
                 return None
             channel.receive(data, asyncio.get_running_loop().time())
-        if channel.failure is not None:
-            self._stats.failed[channel.failure.kind.name.lower()] += 1
+        if not channel.begun:
+            self._stats.refused["key"] += 1
             return None
         durations = [
             seconds
@@ -209,9 +209,11 @@ class StreamServer:
         self._per_service[info.service] += 1
         try:
             if full or self._closing:
-                stream.start()
                 kind = FailureKind.STOPPING if self._closing else FailureKind.BUSY
                 stream.fail(kind, full or "this node stops")
+            if stream.channel.failure is not None:
+                stream.start()
+                stream.flush()
             else:
                 work = asyncio.create_task(self._handle(stream, service))
                 stream.start(work.cancel)

@@ -436,6 +436,17 @@ def test_who_has_nothing_to_say_says_so_and_who_is_silent_is_gone() -> None:
     assert "paused or cut off" in pair.client.failure.reason
 
 
+def test_who_stood_still_does_not_blame_the_peer() -> None:
+    pair = Pair(terms=Terms(10, 10, silence=30, keepalive=10))
+    pair.carry()
+    pair.client.on_time(100.0)
+    assert pair.client.failure is None
+    for later in (110.0, 120.0, 130.0):
+        assert pair.client.failure is None
+        pair.client.on_time(later)
+    assert pair.client.failure is not None
+
+
 def test_a_frame_is_never_larger_than_allowed() -> None:
     with pytest.raises(ValueError, match="65536"):
         FrameWriter(FrameKey(None)).frame(FrameKind.MESSAGE, bytes(LARGEST_BODY + 1))

@@ -17,6 +17,7 @@ from constellation_core.agent.data_dir import DataDir
 from constellation_core.agent.discovery import Discovery
 from constellation_core.agent.interfaces import HostAddresses
 from constellation_core.agent.journal import EventJournal
+from constellation_core.agent.logs import FleetLogs
 from constellation_core.agent.plugin_context import AgentParts
 from constellation_core.agent.plugins_start import PluginSet
 from constellation_core.agent.services_file import ServicesFile
@@ -108,6 +109,8 @@ class Agent:
                 self._choose_driver,
             )
             services = ServicesFile(settings.agent.services, workloads)
+            logs = FleetLogs(gossip, catalog, workloads)
+            logs.serve()
             discovery = Discovery(
                 gossip,
                 catalog,
@@ -122,7 +125,7 @@ class Agent:
                 ),
             )
             view = AgentView(
-                self._loaded, self, gossip, catalog, workloads, services, discovery, key
+                self._loaded, self, gossip, catalog, workloads, services, discovery, logs, key
             )
             api = ApiServer(
                 ApiConfig(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from constellation_core import __version__
 from constellation_core.agent import verify
 from constellation_core.agent.discovery import Discovery
 from constellation_core.agent.journal import EventJournal
+from constellation_core.agent.logs import FleetLogs, Lines
 from constellation_core.agent.services_file import ServicesFile
 from constellation_core.api.errors import RefusedError
 from constellation_core.catalog import Catalog
@@ -21,7 +22,6 @@ from constellation_core.gossip import Address, Gossip, Member, Path, Tally
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
 from constellation_core.plugins.listing import list_plugins
-from constellation_core.runtime import LogLine
 from constellation_core.workloads import LocalWorkloads, ServicesError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class AgentView:
         workloads: LocalWorkloads,
         services: ServicesFile,
         discovery: Discovery,
+        logs: FleetLogs,
         key: ClusterKey | None,
     ) -> None:
         self.loaded = loaded
@@ -52,6 +53,7 @@ class AgentView:
         self.services_file = services
         self.discovery = discovery
         self.key = key
+        self._logs = logs
         self.started = False
         self._agent = agent
         self._began = agent.clock.monotonic()
@@ -147,9 +149,9 @@ class AgentView:
         checks = {"core": verify.core_checks(self), **self._agent.plugins.checks}
         return await verify.run_all(checks, self._agent.manager)
 
-    def logs(self, instance_id: str, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
-        """What an instance of this node wrote."""
-        return self.workloads.logs(instance_id, tail=tail, follow=follow)
+    def logs(self, instance_id: str, *, tail: int, follow: bool) -> Lines:
+        """What an instance wrote, on whichever node."""
+        return self._logs.open(instance_id, tail=tail, follow=follow)
 
     async def restart(self, instance_id: str) -> None:
         """Restart an instance of this node."""
@@ -195,6 +197,7 @@ class AgentView:
         protocol = self.gossip.protocol
         stats = protocol.stats
         lost = protocol.given_way_to
+        streams = self.gossip.streams.stats
         return {
             "address": _address(self.gossip.local.address),
             "incarnation": self.gossip.local.incarnation,
@@ -202,8 +205,8 @@ class AgentView:
             "queued": protocol.queued,
             "datagrams_in": stats.datagrams_in,
             "datagrams_out": stats.datagrams_out,
-            "bytes_in": stats.bytes_in + stats.stream_bytes_in,
-            "bytes_out": stats.bytes_out + stats.stream_bytes_out,
+            "bytes_in": stats.bytes_in + stats.stream_bytes_in + streams.bytes_in,
+            "bytes_out": stats.bytes_out + stats.stream_bytes_out + streams.bytes_out,
             "messages": {
                 "datagrams_in": _tally(stats.parts_in),
                 "datagrams_out": _tally(stats.parts_out),
@@ -218,6 +221,7 @@ class AgentView:
             "name_lost_to": _address(lost.address) if lost is not None else None,
             "last_conflict": self._last_conflict(),
             "wrong_keys": self.wrong_keys(),
+            "streams": streams.document(),
             "seeds": {
                 seed: "joined" if result.joined else result.reason
                 for seed, result in self.discovery.results.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from constellation_core.runtime import LogLine
@@ -43,8 +44,14 @@ class Backend(Protocol):
     async def verify(self) -> Sequence[Document]:
         """Run all checks."""
 
-    def logs(self, instance_id: str, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
-        """What an instance of this node wrote. Raises ``KeyError`` for another's."""
+    def logs(
+        self, instance_id: str, *, tail: int, follow: bool
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+        """What an instance wrote, on whichever node.
+
+        Entering raises ``KeyError`` for one that nobody knows, and entering and reading
+        ``RefusedError`` when its node does not give its logs.
+        """
 
     async def restart(self, instance_id: str) -> None:
         """Restart an instance of this node. Raises ``KeyError`` for another's."""

@@ -10,17 +10,23 @@ from aiohttp import web
 
 
 class RefusedError(Exception):
-    """Something was asked for that cannot be done now; the caller gets 409 with the text.
+    """Something was asked for that cannot be done now; the caller gets the text.
 
     Attributes:
         code: for machines.
         hint: what to do about it.
+        status: of HTTP.
     """
 
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str = "", *, status: int = 409) -> None:
         super().__init__(message)
         self.code = code
         self.hint = hint
+        self.status = status
+
+    def document(self) -> dict[str, str]:
+        """What stands under ``error`` in an answer."""
+        return _error(self.code, str(self), self.hint)
 
 
 def json_response(
@@ -39,7 +45,9 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """An error: ``code`` is for machines, the rest for people."""
+    return json_response({"error": _error(code, message, hint)}, status=status, headers=headers)
+
+
+def _error(code: str, message: str, hint: str) -> dict[str, str]:
     error = {"code": code, "message": message}
-    if hint:
-        error["hint"] = hint
-    return json_response({"error": error}, status=status, headers=headers)
+    return {**error, "hint": hint} if hint else error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
 from constellation_core.api.backend import Backend
 from constellation_core.api.errors import error_response, json_response
+from constellation_core.api.log_lines import send_lines
 from constellation_core.api.routing import ApiRoute
 from constellation_core.api.sse import EventStreams
 
@@ -89,20 +90,14 @@ class CoreRoutes:
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         tail = min(_number(request.query.get("tail"), 100), _MOST_LINES)
         follow = request.query.get("follow") == "true"
-        try:
-            lines = self._backend.logs(request.match_info["id"], tail=tail, follow=follow)
-        except KeyError:
-            return self._unknown(request.match_info["id"])
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        try:
-            async for line in lines:
-                document = {"at": line.at, "stream": line.stream, "text": line.text}
-                await response.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
-        except (ConnectionError, asyncio.CancelledError):
-            if request.transport is not None and not request.transport.is_closing():
-                raise
-        return response
+        instance_id = request.match_info["id"]
+        async with AsyncExitStack() as stack:
+            logs = self._backend.logs(instance_id, tail=tail, follow=follow)
+            try:
+                lines = await stack.enter_async_context(logs)
+            except KeyError:
+                return self._unknown(instance_id)
+            return await send_lines(request, lines)
 
     async def _restart(self, request: web.Request) -> web.Response:
         instance_id = request.match_info["id"]

@@ -268,7 +268,7 @@ def _isolated(owner: str, route: ApiRoute) -> Handler:
         except web.HTTPException:
             raise
         except RefusedError as error:
-            return error_response(409, error.code, str(error), error.hint)
+            return error_response(error.status, error.code, str(error), error.hint)
         except Exception as error:  # a plugin's handler may raise anything
             what = f"{route.method} {route.path} of {owner}"
             log.error("%s failed: %s, at %s", what, explain(error), place(error))

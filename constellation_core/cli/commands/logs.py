@@ -1,4 +1,4 @@
-"""``constellation logs``: what an instance of this node wrote."""
+"""``constellation logs``: what an instance wrote, on whichever node it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from constellation_core.cli.options import ConfigOption
 
 
 def logs(
-    instance: Annotated[str, typer.Argument(help="An instance of this node, or its service.")],
+    instance: Annotated[
+        str, typer.Argument(help="An instance, or a service: its instance here, else its only one.")
+    ],
     lines: Annotated[
         int, typer.Option("--lines", "-n", min=0, max=10_000, help="How many of the last lines.")
     ] = 100,
@@ -27,12 +29,14 @@ def logs(
         bool, typer.Option("--json", help="Print JSON, one line each.", show_default=False)
     ] = False,
 ) -> None:
-    """Show what an instance of this node wrote."""
+    """Show what an instance wrote, on whichever node it runs."""
     client = AgentClient.from_config(config)
     found = _find(client, instance)
     path = f"/api/v1/instances/{quote(found, safe='')}/logs?tail={lines}"
     for text in client.lines(f"{path}&follow={str(follow).lower()}"):
         line = json.loads(text)
+        if "error" in line:
+            raise CliError(line["error"]["message"], line["error"].get("hint", ""))
         if as_json:
             output.print_json(line)
             continue
@@ -44,20 +48,18 @@ def logs(
 
 
 def _find(client: AgentClient, wanted: str) -> str:
-    """The id of the instance; a service's name stands for its instance on this node."""
+    """The id of the instance; a service's name stands for its instance here, or its only one."""
     node = client.get("/api/v1/status")["node"]
     instances = client.get("/api/v1/instances")
     if any(each["id"] == wanted for each in instances):
         return wanted
-    here = [each["id"] for each in instances if each["service"] == wanted and each["node"] == node]
-    if here:
-        return str(here[0])
-    elsewhere = [each["node"] for each in instances if each["service"] == wanted]
-    if elsewhere:
-        raise CliError(
-            f"no instance of {wanted} runs on {node}; it runs on {', '.join(elsewhere)}",
-            f"run this on {elsewhere[0]}",
-        )
+    of_service = [each for each in instances if each["service"] == wanted]
+    here = [each["id"] for each in of_service if each["node"] == node]
+    if here or len(of_service) == 1:
+        return str(here[0] if here else of_service[0]["id"])
+    if of_service:
+        ids = ", ".join(each["id"] for each in of_service)
+        raise CliError(f"{wanted} has several instances, and none on {node}", f"name one: {ids}")
     known = ", ".join(each["id"] for each in instances if each["node"] == node) or "none"
     raise CliError(f"there is no instance or service {wanted!r}", f"on this node: {known}")
 

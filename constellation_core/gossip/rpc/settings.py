@@ -99,3 +99,16 @@ class StreamStats:
     failed: Counter[str] = field(default_factory=Counter)
     bytes_in: int = 0
     bytes_out: int = 0
+
+    def document(self) -> dict[str, int | dict[str, int]]:
+        """All of it, ready for JSON."""
+        return {
+            "incoming": self.incoming,
+            "outgoing": self.outgoing,
+            "accepted": self.accepted,
+            "opened": self.opened,
+            "refused": dict(self.refused),
+            "failed": dict(self.failed),
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        }

@@ -7,6 +7,7 @@ import json
 import stat
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from constellation_core.api.errors import RefusedError
 from constellation_core.api.routing import ApiRoute
 from constellation_core.api.server import ApiBindError, ApiConfig, ApiServer, RouteConflictError
 from constellation_core.runtime import LogLine
+from constellation_core.testing.waiting import until_so
 
 Answer = tuple[int, Any]
 
@@ -82,15 +84,27 @@ class Backend:
     async def verify(self) -> Sequence[Mapping[str, Any]]:
         return [{"check": "x", "status": "ok"}]
 
-    async def _lines(self, tail: int) -> AsyncIterator[LogLine]:
+    async def _lines(self, tail: int, follow: bool) -> AsyncIterator[LogLine]:
         for number in range(min(tail, 3)):
             yield LogLine(1.0, "stdout", f"line {number}")
+        if follow:
+            await asyncio.Event().wait()
+        if tail > 3:
+            raise RefusedError("node-unreachable", "nothing comes any more")
 
-    def logs(self, instance_id: str, *, tail: int, follow: bool) -> AsyncIterator[LogLine]:
+    @asynccontextmanager
+    async def logs(
+        self, instance_id: str, *, tail: int, follow: bool
+    ) -> AsyncIterator[AsyncIterator[LogLine]]:
+        if instance_id == "api.node-b":
+            raise RefusedError("node-down", "node-b is dead", "wait", status=503)
         if instance_id != "web.node-a":
             raise KeyError(instance_id)
         self.asked.append(f"logs {tail} {follow}")
-        return self._lines(tail)
+        try:
+            yield self._lines(tail, follow)
+        finally:
+            self.asked.append("logs closed")
 
     async def restart(self, instance_id: str) -> None:
         if instance_id != "web.node-a":
@@ -252,8 +266,31 @@ async def test_wrong_requests_are_answered_in_json(
 
 
 async def test_an_instance_of_another_node_is_told_where(running: Running) -> None:
-    _, document = await running.unix("/api/v1/instances/api.node-b/logs")
+    _, document = await running.unix("/api/v1/instances/api.node-b/restart", "POST")
     assert "node-b" in document["error"]["hint"]
+
+
+async def test_logs_that_cannot_be_had_and_logs_that_break_off_say_why(running: Running) -> None:
+    status, document = await running.unix("/api/v1/instances/api.node-b/logs")
+    assert (status, document["error"]["code"]) == (503, "node-down")
+    assert (await running.unix("/api/v1/instances/no.node-a/logs"))[0] == 404
+    status, text = await running.unix("/api/v1/instances/web.node-a/logs?tail=4")
+    *lines, last = map(json.loads, text.splitlines())
+    assert (status, len(lines)) == (200, 3)
+    assert last == {"error": {"code": "node-unreachable", "message": "nothing comes any more"}}
+
+
+async def test_logs_end_when_their_reader_goes_away(running: Running) -> None:
+    connector = aiohttp.UnixConnector(str(running.socket))
+    path = "http://agent/api/v1/instances/web.node-a/logs?tail=1&follow=true"
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(path) as answer,
+    ):
+        assert b"line 0" in await answer.content.readline()
+        assert running.backend.asked == ["logs 1 True"]
+    # Nothing is written any more, and yet it is noticed.
+    await until_so(lambda: "logs closed" in running.backend.asked, 10, "the end of the logs")
 
 
 async def test_a_plugins_route_that_raises_costs_one_answer(running: Running) -> None:

@@ -22,6 +22,7 @@ from constellation_core.gossip.rpc.settings import (
     StreamInfo,
     StreamSettings,
     StreamStats,
+    check_size,
 )
 from constellation_core.gossip.rpc.stream import Stream
 
@@ -122,8 +123,9 @@ class StreamEndpoint:
         Raises:
             StreamError: when it is entered, and from the methods of the stream. See the kinds in
                 ``failures.py``.
+            ValueError: for a limit that is none.
         """
-        request = Request(member, service, bytes(versions), message, timeout)
+        request = Request(member, service, bytes(versions), check_size(message), timeout)
         return self._client.open(request, self._envelope())
 
     async def call(

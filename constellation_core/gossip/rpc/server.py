@@ -112,11 +112,11 @@ class StreamServer:
         reader, writer = connection
         address = _address(writer)
         service = self._services.get(question.service)
-        exchange = KeyExchange(envelope.keyring, envelope.label)
         refusal = self._refusal(question, service, address, envelope)
         if service is None or refusal is not None:
             await self._refuse(refusal, writer, envelope)
             return None
+        exchange = KeyExchange(envelope.keyring, envelope.label)
         try:
             keys = exchange.as_server(question.key, question.public)
         except KeyExchangeError as error:

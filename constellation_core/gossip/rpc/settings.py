@@ -9,6 +9,18 @@ from constellation_core.gossip.member import Address
 
 LARGEST_MESSAGE = 1 << 20
 """Bytes of a message when nothing else is said."""
+_LARGEST_OF_ALL = 1 << 28
+
+
+def check_size(message: int) -> int:
+    """``message``, as a limit for the bytes of one.
+
+    Raises:
+        ValueError: when it cannot be one.
+    """
+    if not 0 <= message <= _LARGEST_OF_ALL:
+        raise ValueError(f"a message may have up to {_LARGEST_OF_ALL} bytes, not {message}")
+    return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +38,9 @@ class ServiceLimits:
     total: int | None = None
     duration: float | None = None
     concurrent: int = 64
+
+    def __post_init__(self) -> None:
+        check_size(self.message)
 
 
 @dataclass(frozen=True, slots=True)

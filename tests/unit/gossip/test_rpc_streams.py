@@ -619,6 +619,18 @@ async def test_what_was_sent_before_a_failure_arrives_before_it() -> None:
                 await stream.receive()
 
 
+async def test_a_no_arrives_however_much_its_caller_had_to_say() -> None:
+    async def refuse(_stream: Stream) -> None:
+        raise RejectionError("full", "no more")
+
+    async with two() as (a, b, member):
+        b.streams.serve("refuse", refuse)
+        for _ in range(30):
+            # What is never read must not cost the connection before its caller knows why.
+            with pytest.raises(RemoteRejectionError, match="no more"):
+                await a.streams.call(member, "refuse", bytes(LARGEST_MESSAGE))
+
+
 @pytest.mark.parametrize("way", ["cancel", "leave", "raise"])
 async def test_a_caller_that_gives_up_cancels_the_handler(way: str) -> None:
     handler = Cancelled()
@@ -701,6 +713,10 @@ async def test_names_of_services_are_unique_and_can_be_given_back() -> None:
         end()
         with pytest.raises(StreamRefusedError, match="'once'"):
             await a.streams.call(member, "once", b"")
+        with pytest.raises(ValueError, match="up to"):
+            ServiceLimits(message=1 << 40)
+        with pytest.raises(ValueError, match="up to"):
+            a.streams.open(member, "once", message=-1)
         for name, versions in (("", [1]), ("x" * 65, [1]), ("none", [])):
             with pytest.raises(ValueError, match="name of 1 to 64"):
                 b.streams.serve(name, for_ever, versions=versions)
@@ -829,6 +845,16 @@ async def test_frames_that_are_changed_on_the_way_are_refused_by_either_side() -
             with pytest.raises(StreamDamagedError, match="does not open"):
                 await stream.receive()
         assert got == [b"one", b"three", b"four"]
+
+
+async def test_an_answer_to_another_question_is_not_taken() -> None:
+    async with two() as (a, _, member):
+        async with Proxy(member) as proxy, a.streams.open(proxy.member, "reverse"):
+            answer = proxy.to_client
+        async with Proxy(member) as proxy:
+            proxy.change_back = lambda _data: answer
+            with pytest.raises(StreamDamagedError, match="another question"):
+                await a.streams.call(proxy.member, "reverse", b"")
 
 
 async def test_a_recorded_stream_cannot_be_played_again() -> None:

@@ -137,6 +137,11 @@ class Stream:
         """The state, for reading."""
         return self._channel
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that the system has not taken from us yet."""
+        return self._writer.transport.get_write_buffer_size()
+
     def start(self, on_failure: Callable[[], object] = lambda: None) -> None:
         """Begin to read; ``on_failure`` is called when the stream fails."""
         self._on_failure = on_failure
@@ -151,12 +156,16 @@ class Stream:
     async def finish(self) -> None:
         """Say that all is well, if the stream has not failed, and wait until the peer knows.
 
-        Waits for at most the time to linger, also after a failure.
+        Waits for the time to linger, also after a failure, and longer while a slow network
+        still takes what was sent before.
         """
         self._channel.finish(self._loop.time())
         self.flush()
-        if self._pump is not None:
-            await asyncio.wait({self._pump}, timeout=self._linger)
+        while self._pump is not None:
+            before = self.waiting
+            done, _ = await asyncio.wait({self._pump}, timeout=self._linger)
+            if done or not 0 < self.waiting < before:
+                return
 
     def close(self) -> None:
         """Let go of the connection; a stream that is not over is cancelled."""
@@ -166,7 +175,7 @@ class Stream:
             self._pump.cancel()
         transport = self._writer.transport
         self._writer.close()
-        if transport.get_write_buffer_size():
+        if self.waiting:
             # What is left may still go out, but not wait for ever for one who does not read.
             self._loop.call_later(self._linger, transport.abort)
 

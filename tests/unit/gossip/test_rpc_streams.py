@@ -136,6 +136,9 @@ class Proxy:
     def pause(self) -> None:
         self._flowing.clear()
 
+    def resume(self) -> None:
+        self._flowing.set()
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(*self._target.address)
         for coroutine in (
@@ -619,16 +622,33 @@ async def test_what_was_sent_before_a_failure_arrives_before_it() -> None:
                 await stream.receive()
 
 
-async def test_a_no_arrives_however_much_its_caller_had_to_say() -> None:
-    async def refuse(_stream: Stream) -> None:
-        raise RejectionError("full", "no more")
+async def test_what_a_handler_said_last_arrives_over_a_slow_network_too() -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
 
-    async with two() as (a, b, member):
-        b.streams.serve("refuse", refuse)
-        for _ in range(30):
-            # What is never read must not cost the connection before its caller knows why.
-            with pytest.raises(RemoteRejectionError, match="no more"):
-                await a.streams.call(member, "refuse", bytes(LARGEST_MESSAGE))
+    async def flood_and_give_up(stream: Stream) -> None:
+        started.set()
+        await go_on.wait()
+        flood = asyncio.create_task(stream.send(bytes(60 << 20)))
+        # More than the system takes in for a network that carries nothing.
+        await until_so(lambda: stream.waiting > LARGEST_BODY, 20, "a full connection")
+        flood.cancel()
+        await asyncio.gather(flood, return_exceptions=True)
+
+    async with two() as (a, b, member), Proxy(member) as proxy:
+        b.streams.serve("flood", flood_and_give_up)
+        async with a.streams.open(proxy.member, "flood", message=64 << 20) as stream:
+            await started.wait()
+            proxy.pause()
+            go_on.set()
+            await until_so(lambda: b.streams.stats.failed or _failing(b), 20, "the failure")
+            proxy.resume()
+            with pytest.raises(PeerGoneError, match="half way"):
+                await stream.receive()
+
+
+def _failing(node: Gossip) -> bool:
+    running = node.streams._server._running.values()
+    return any(stream.channel.failure is not None for stream in running)
 
 
 @pytest.mark.parametrize("way", ["cancel", "leave", "raise"])

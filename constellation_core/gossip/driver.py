@@ -15,6 +15,7 @@ from constellation_core.gossip import echo
 from constellation_core.gossip.actions import Action, Delegate, Exchange, ExchangeFailed
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.datagrams import DatagramSocket
+from constellation_core.gossip.dialling import ask_echo, exchange
 from constellation_core.gossip.keyring import DecryptError, Keyring
 from constellation_core.gossip.member import Address, Member
 from constellation_core.gossip.messages import DecodeError, ErrorReply, PushPull, UserMessage
@@ -32,7 +33,6 @@ log = logging.getLogger("constellation.gossip")
 
 _MOST_CONNECTIONS = 128
 _WARN_EVERY = 60.0
-_WRONG_KEY = "it answers, but with another cluster key; copy the cluster's key file to this node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,10 @@ class Gossip:
 
     async def ask_echo(self, seeds: Sequence[str]) -> list[echo.Echo]:
         """How each of ``seeds`` sees this node's address; those that do not answer are left out."""
-        asked = await asyncio.gather(*(self._ask_echo(seed) for seed in seeds))
+        envelope, timeout = self.protocol.envelope, self._config.exchange_timeout / 2
+        asked = await asyncio.gather(
+            *(ask_echo(seed, envelope, self._echo_id, timeout) for seed in seeds)
+        )
         return [answered for answered in asked if answered is not None]
 
     def advertise(self, host: str) -> None:
@@ -318,58 +321,10 @@ class Gossip:
             return JoinResult(seed, True)
         return JoinResult(seed, False, failed.reason, failed.wrong_key)
 
-    async def _ask_echo(self, seed: str) -> echo.Echo | None:
-        try:
-            async with asyncio.timeout(self._config.exchange_timeout / 2):
-                reader, writer = await asyncio.open_connection(*await resolve(seed))
-                try:
-                    request = UserMessage(echo.question())
-                    await write_message(writer, request, self.protocol.envelope)
-                    reply, _ = await read_message(reader, self.protocol.envelope)
-                    local = plain_host(writer.get_extra_info("sockname")[0])
-                finally:
-                    writer.close()
-        except (TimeoutError, OSError, DecryptError, DecodeError, asyncio.IncompleteReadError):
-            return None
-        payload = reply.payload if isinstance(reply, UserMessage) else b""
-        seen = echo.read_answer(payload, self._echo_id)
-        return echo.Echo(seed, local, seen) if seen is not None else None
-
     async def _exchange(self, action: Exchange) -> None:
-        reply: StreamMessage | ExchangeFailed
-        try:
-            async with asyncio.timeout(action.timeout):
-                reply = await self._talk(action)
-        except TimeoutError:
-            reply = ExchangeFailed(f"no answer within {action.timeout:g} s")
-        except DecryptError:
-            self.protocol.stats.count_undecryptable(
-                action.address[0], asyncio.get_running_loop().time()
-            )
-            reply = ExchangeFailed(_WRONG_KEY, wrong_key=True)
-        except DecodeError as error:
-            self.protocol.stats.malformed += 1
-            reply = ExchangeFailed(f"its answer cannot be read: {error}")
-        except asyncio.IncompleteReadError:
-            reply = ExchangeFailed("it closed the connection without an answer")
-        except OSError as error:
-            reply = ExchangeFailed(os.strerror(error.errno) if error.errno else str(error))
+        reply = await exchange(action, self.protocol)
         self.protocol.on_reply(action.token, reply, asyncio.get_running_loop().time())
         self._flush()
-
-    async def _talk(self, action: Exchange) -> StreamMessage:
-        stats = self.protocol.stats
-        reader, writer = await asyncio.open_connection(*action.address)
-        try:
-            size = await write_message(writer, action.request, self.protocol.envelope)
-            stats.streams_out.add(action.request.TYPE, size)
-            if not action.wants_reply:
-                return UserMessage(b"")
-            reply, size = await read_message(reader, self.protocol.envelope)
-            stats.streams_in.add(reply.TYPE, size)
-            return reply
-        finally:
-            writer.close()
 
     # --- TCP, incoming -----------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from constellation_core.gossip.rpc.settings import (
     StreamStats,
 )
 from constellation_core.gossip.rpc.stream import Stream
+from constellation_core.gossip.sockets import plain_host
 from constellation_core.gossip.wire import write_message
 
 log = logging.getLogger("constellation.gossip.streams")
@@ -299,4 +300,4 @@ class StreamServer:
 
 def _address(writer: asyncio.StreamWriter) -> Address:
     peername = writer.get_extra_info("peername") or ("", 0)
-    return (str(peername[0]), int(peername[1]))
+    return (plain_host(str(peername[0])), int(peername[1]))

@@ -46,7 +46,7 @@ async def _talk(action: Exchange, protocol: Protocol) -> StreamMessage:
         stats.streams_out.add(action.request.TYPE, size)
         if not action.wants_reply:
             return UserMessage(b"")
-        reply, size = await read_message(reader, envelope)
+        reply, size = await read_message(reader, envelope, answer=True)
         stats.streams_in.add(reply.TYPE, size)
         return reply
     finally:
@@ -62,7 +62,7 @@ async def ask_echo(
             reader, writer = await asyncio.open_connection(*await resolve(seed))
             try:
                 await write_message(writer, UserMessage(echo.question()), envelope)
-                reply, _ = await read_message(reader, envelope)
+                reply, _ = await read_message(reader, envelope, answer=True)
                 local = plain_host(writer.get_extra_info("sockname")[0])
             finally:
                 writer.close()

@@ -370,14 +370,14 @@ class Gossip:
                 return await self.streams.accept(request, (reader, writer))
             if isinstance(request, UserMessage) and echo.is_question(request.payload):
                 answer = UserMessage(echo.answer(source, self._echo_id))
-                await write_message(writer, answer, self.protocol.envelope)
+                await write_message(writer, answer, self.protocol.envelope, answer=True)
                 return None
             if isinstance(request, PushPull):
                 self._take_address(plain_host(writer.get_extra_info("sockname")[0]))
             answer = self.protocol.on_request(request, asyncio.get_running_loop().time())
             self._flush()
         if answer is not None:
-            size = await write_message(writer, answer, self.protocol.envelope)
+            size = await write_message(writer, answer, self.protocol.envelope, answer=True)
             stats.streams_out.add(answer.TYPE, size)
         return None
 

@@ -20,30 +20,39 @@ _OFF_LOOP_ABOVE = 65_536
 
 
 async def write_message(
-    writer: asyncio.StreamWriter, message: StreamMessage, envelope: Envelope
+    writer: asyncio.StreamWriter,
+    message: StreamMessage,
+    envelope: Envelope,
+    *,
+    answer: bool = False,
 ) -> int:
-    """Send the one message of this direction; returns how many bytes that took."""
+    """Send the one message of this direction; returns how many bytes that took.
+
+    A label stands before a request only: memberlist reads none from a connection that it opened.
+    """
     plain = encode_stream(message)
     if len(plain) > _OFF_LOOP_ABOVE:
-        data = envelope.header + await asyncio.to_thread(envelope.seal_stream, plain)
+        data = await asyncio.to_thread(envelope.seal_stream, plain)
     else:
-        data = envelope.header + envelope.seal_stream(plain)
+        data = envelope.seal_stream(plain)
+    if not answer:
+        data = envelope.header + data
     writer.write(data)
     await writer.drain()
     return len(data)
 
 
 async def read_message(
-    reader: asyncio.StreamReader, envelope: Envelope
+    reader: asyncio.StreamReader, envelope: Envelope, *, answer: bool = False
 ) -> tuple[StreamMessage, int]:
-    """Receive one message; returns it with the number of bytes that it took.
+    """Receive a request, or an answer; returns it with the number of bytes that it took.
 
     Raises:
         DecryptError: when it is not encrypted as it should be, or with another key.
         DecodeError: when it is not a message, or too long.
         asyncio.IncompleteReadError: when the stream ends before the message does.
     """
-    label = envelope.header
+    label = b"" if answer else envelope.header
     if label and await _read_label(reader) != label:
         raise DecodeError("another cluster's label, or none")
     if envelope.keyring is None:

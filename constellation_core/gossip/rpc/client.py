@@ -198,7 +198,7 @@ class StreamClient:
         try:
             async with scope:
                 self._stats.bytes_out += await write_message(writer, question, envelope)
-                answer, size = await read_message(reader, envelope)
+                answer, size = await read_message(reader, envelope, answer=True)
         except DecryptError as error:
             raise request.refused(
                 "key", f"{error}: it has another cluster key", _OTHER_KEY

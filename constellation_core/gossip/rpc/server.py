@@ -133,7 +133,7 @@ class StreamServer:
             service.limits.message,
             int(self._settings.silence * 1000),
         )
-        self._stats.bytes_out += await write_message(writer, answer, envelope)
+        self._stats.bytes_out += await write_message(writer, answer, envelope, answer=True)
         now = asyncio.get_running_loop().time()
         channel = Channel(
             Terms(
@@ -295,7 +295,7 @@ class StreamServer:
     ) -> None:
         if answer is not None:
             self._stats.refused[answer.refusal] += 1
-            self._stats.bytes_out += await write_message(writer, answer, envelope)
+            self._stats.bytes_out += await write_message(writer, answer, envelope, answer=True)
 
 
 def _address(writer: asyncio.StreamWriter) -> Address:

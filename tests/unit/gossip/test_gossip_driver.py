@@ -14,7 +14,7 @@ import pytest
 from constellation_core.gossip import Gossip, GossipBindError, GossipConfig, Keyring, NoDelegate
 from constellation_core.gossip.datagrams import DatagramSocket
 from constellation_core.gossip.envelope import Envelope
-from constellation_core.gossip.messages import Nack, encode
+from constellation_core.gossip.messages import Ack, Nack, Ping, decode, encode
 from constellation_core.model.node import NodeState
 
 KEY = Keyring([b"k" * 32])
@@ -203,3 +203,32 @@ async def test_all_datagrams_that_wait_are_read_before_any_timer_runs() -> None:
     assert drained == [100]
     assert received == [bytes((number,)) for number in range(100)]
     datagrams.close()
+
+
+@pytest.mark.parametrize("keyring", [None, KEY])
+async def test_a_label_stands_before_requests_and_not_before_answers(
+    keyring: Keyring | None,
+) -> None:
+    # As in memberlist 0.3 and later, which reads no label from a connection that it opened.
+    config = GossipConfig("one", label="prod")
+    one = Gossip(config, bind=("127.0.0.1", 0), keyring=keyring)
+    await one.start()
+    try:
+        envelope = Envelope.of(config, keyring)
+        reader, writer = await asyncio.open_connection(*one.local.address)
+        writer.write(envelope.header + envelope.seal_stream(encode(Ping(7, "one"))))
+        async with asyncio.timeout(10):
+            answer = await reader.read(4096)
+        writer.close()
+        await writer.wait_closed()
+        if keyring is not None:
+            answer = envelope.open_stream(answer[:5], answer[5:])
+        assert decode(answer) == Ack(7)
+        other = Gossip(GossipConfig("two", label="prod"), bind=("127.0.0.1", 0), keyring=keyring)
+        await other.start()
+        try:
+            assert (await other.join([seed(one)]))[0].joined
+        finally:
+            await other.close()
+    finally:
+        await one.close()

@@ -14,8 +14,9 @@ Where a hook takes a ``context``, that is the plugin's own
 catalog, the local instances, secrets by name, and supervised background tasks.
 
 What holds for all hooks
-    * All run on the agent's event loop, so none may block it: an ``async def`` where there is
-      something to wait for, a thread (``asyncio.to_thread``) where a library blocks.
+    * All but ``register_commands`` run on the agent's event loop, so none may block it: an
+      ``async def`` where there is something to wait for, a thread (``asyncio.to_thread``) where
+      a library blocks.
     * A hook that raises never harms another plugin or the agent, whatever it raises:
       ``SystemExit`` and ``CancelledError`` count like any other. What happens to the plugin
       itself is said at each kind.
@@ -28,22 +29,27 @@ What holds for all hooks
 The four kinds
     *contribute*
         Called once, when the agent or a command starts, on the main task. Not ``async``, and
-        interrupted after 30 seconds. They return what the plugin adds. One that raises or
-        returns what it must not makes the plugin ``failed``: nothing of it is used, and
-        ``constellation plugins list`` says why.
+        interrupted after 30 seconds: what takes time belongs into ``start``. They return what
+        the plugin adds, or ``None`` for nothing. One that raises, is ``async``, or returns what
+        it must not makes the plugin ``failed``: nothing of it is used, and ``constellation
+        plugins list`` says why.
     *lifecycle*
-        ``start`` and ``stop``, once each, awaited in a task of its own with a time limit.
+        ``start`` and ``stop``, once each, awaited in a task of its own with a time limit; the
+        starts of all plugins at the same time, the stops one after the other. ``async`` or not;
+        what they return is ignored. What a raise means is said at each.
     *events*
-        Something happened. Delivered from a queue of the plugin's own, one at a time and in
-        order, so a slow plugin delays only itself. When more than 256 wait, a newer event
-        about the same subject takes the place of the older one (``previous`` stays the oldest
-        state that the plugin has not heard of), so that memory stays bounded and the last
-        word always arrives. One that raises is logged and counted; after 10 in a row the plugin
-        is taken out as ``failed``. One that takes longer than 30 seconds is cancelled and
-        counts as raised.
+        Something happened. Delivered from a queue of the plugin's own, on a task of its own, one
+        at a time and in order, so a slow plugin delays only itself. When more than 256 wait, a
+        newer event about the same subject takes the place of the older one (``previous`` stays
+        the oldest state that the plugin has not heard of), so that memory stays bounded and the
+        last word always arrives. ``async`` or not; what they return is ignored. One that raises
+        is logged and counted; after 10 in a row the plugin is taken out as ``failed``: its tasks
+        are cancelled, it hears of nothing more, and its ``stop`` is not called. One that takes
+        longer than 30 seconds is cancelled and counts as raised.
     *decide*
-        A question to all plugins: the first answer that is not ``None`` wins. One that raises
-        is passed over, logged, and counted like an event's error.
+        A question to all plugins, asked on the task that needs the answer, so it is not
+        ``async`` and answers from what is known already. The first answer that is not ``None``
+        wins. One that raises is passed over, logged, and counted like an event's error.
 """
 
 from __future__ import annotations
@@ -81,8 +87,9 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def config_model() -> type[BaseModel] | None:
     """Return the pydantic model of the table ``[plugins.NAME]``.
 
-    Called before every other hook of the plugin, also by ``constellation config check`` and
-    ``config show``. The model should forbid unknown fields (``extra="forbid"``) and be frozen.
+    Called before every hook of the plugin but ``register_hookspecs`` and ``register_commands``,
+    and also by ``constellation config check`` and ``config show``. The model should forbid
+    unknown fields (``extra="forbid"``) and be frozen.
     The validated table is ``context.config``. A field declared with
     ``Field(json_schema_extra={"env": "NAME"})`` can also come from ``$NAME``; every field can
     come from ``$CONSTELLATION_PLUGINS_<PLUGIN>_<FIELD>``. A field of type ``SecretStr`` is
@@ -139,7 +146,9 @@ def verify_checks(context: PluginContext) -> Iterable[VerifyCheck]:
 def runtime_driver(context: PluginContext) -> RuntimeDriver | None:
     """Return what can start and stop instances: processes, containers, units.
 
-    Drivers are asked in the order of ``enabled`` whether they accept a service.
+    Drivers are asked in the order of ``enabled`` whether they accept a service. What a method of
+    a driver raises costs the instance that it was called for, and no other. A name that another
+    driver has makes the plugin ``failed``.
     """
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,8 @@ def run_agent(loaded: Loaded) -> int:
     if sys.version_info < (3, 12):
         # As newer Pythons do by themselves: no thread for every child process.
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+        # Said when the agent is stopped at once, while children end; the keeper has them.
+        warnings.filterwarnings("ignore", "A loop is being detached from a child watcher")
     code = 0
     with asyncio.Runner() as runner:
         try:
@@ -114,7 +117,7 @@ async def _run(loaded: Loaded) -> None:
     except asyncio.CancelledError:
         if asked < 2:
             raise
-        log.warning("stopped at once; nothing was said to the other nodes")
+        log.warning("stopped at once, without waiting for what was still ending")
 
 
 class _Complaints:

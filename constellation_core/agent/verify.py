@@ -124,7 +124,8 @@ async def _members(view: AgentView) -> VerifyResult:
         return VerifyResult(
             "warn", f"do not answer: {', '.join(away)}", "look at these hosts, or wait"
         )
-    return VerifyResult("ok", f"{len(members)} nodes, all that are known answer")
+    online = sum(member.online for member in members)
+    return VerifyResult("ok", f"{online} nodes, all that are known answer")
 
 
 async def _key(view: AgentView) -> VerifyResult:

@@ -21,6 +21,7 @@ from constellation_core.config import ClusterKey, Loaded
 from constellation_core.gossip import Address, Gossip, Member, Path, Tally
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
+from constellation_core.model.node import NodeState
 from constellation_core.plugins.listing import list_plugins
 from constellation_core.workloads import LocalWorkloads, ServicesError
 
@@ -179,11 +180,16 @@ class AgentView:
 
     @property
     def isolated(self) -> bool:
-        """Whether this node has lost, or never found, others that it knows of or looks for."""
+        """Whether this node has lost, or never found, others that it knows of or looks for.
+
+        Others that have all said goodbye are not lost.
+        """
         others = [m for m in self.gossip.members() if m.name != self.gossip.local.name]
         if any(member.online for member in others):
             return False
-        return bool(others) or bool(self.loaded.settings.gossip.join)
+        if not others:
+            return bool(self.loaded.settings.gossip.join)
+        return any(member.state is NodeState.DEAD for member in others)
 
     def wrong_keys(self) -> dict[str, int]:
         """Addresses that lately sent what our key does not open, with how often."""

@@ -1,4 +1,4 @@
-"""Talks to the agent of this host: over its unix socket, or over TCP where that is enough.
+"""Talks to the agent of this host: over its unix socket, or, without the right to, over TCP.
 
 For commands, also those of plugins::
 
@@ -26,8 +26,7 @@ class AgentClient:
 
     Args:
         socket_path: the agent's unix socket.
-        tcp: its TCP address, used when the socket cannot be; read-only.
-        name: how errors speak of the agent.
+        tcp: its TCP address, asked where this user may not use the socket; read-only.
     """
 
     def __init__(self, socket_path: Path, tcp: tuple[str, int] | None = None) -> None:
@@ -108,6 +107,9 @@ class AgentClient:
                 connection.close()
                 number = getattr(error, "errno", None)
                 reasons.append(f"{where}: {os.strerror(number) if number else error}")
+                if not isinstance(error, PermissionError):
+                    # Nobody is there. On TCP another agent of this host might answer.
+                    break
         raise CliError(
             f"the agent cannot be reached ({'; '.join(reasons)})",
             "start it with: constellation agent; or name its settings with --config",

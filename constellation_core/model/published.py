@@ -33,7 +33,7 @@ class PublishedService:
         name: the service's name.
         ports: its ports as defined: a dynamic one has the number 0 here; the real number
             stands in each :class:`~constellation_core.model.instance.Instance`.
-        routes: as in the definition, with ``{domain}`` filled in by the owner.
+        routes: as in the definition, with ``{domain}`` filled in by the owner, if it has one.
         check: its check, if that is an HTTP check, without headers.
     """
 
@@ -50,7 +50,14 @@ class PublishedService:
 
     @classmethod
     def of(cls, service: Service, *, domain: str) -> PublishedService:
-        """The public part of ``service``, with ``{domain}`` replaced by ``domain``."""
+        """The public part of ``service``, with ``{domain}`` replaced by ``domain``.
+
+        Without a domain ``{domain}`` stays, for the proxy's plugin to name the route that lacks
+        it: with nothing in its place ``www.{domain}`` would be a name that nobody meant.
+
+        Raises:
+            ValueError: when a name becomes too long.
+        """
         check = service.check if isinstance(service.check, HTTPCheck) else None
         wire = cls(
             service.name,
@@ -58,8 +65,9 @@ class PublishedService:
             routes=service.routes,
             check=replace(check, headers={}) if check else None,
         ).to_wire()
-        for route in wire.get("routes", ()):
-            _fill_domain(route, domain)
+        if domain:
+            for route in wire.get("routes", ()):
+                _fill_domain(route, domain)
         return cls.from_wire(wire)
 
     @cached_property

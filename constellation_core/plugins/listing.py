@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from constellation_core.plugins.discovery import Installed, installed_plugins
 
@@ -17,7 +17,7 @@ class PluginInfo:
         name: the plugin's name.
         version: of the distribution that brings it; ``""`` when not installed.
         state: ``enabled`` (in use), ``available`` (installed only), ``failed``.
-        reason: why it failed, or what it last raised; else ``""``.
+        reason: why it failed, or what changes at the agent's next start; else ``""``.
         summary: one line of its distribution's description.
         distribution: the distribution that brings it.
         target: what its entry point names.
@@ -69,3 +69,26 @@ def list_plugins(
             )
         )
     return result
+
+
+def with_changes(
+    running: Sequence[Mapping[str, Any]],
+    enabled: Sequence[str],
+    installed: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """What a running agent says of its plugins, with what was changed since it started.
+
+    Args:
+        running: its list, as documents.
+        enabled: names from ``[plugins] enabled``, as the settings are now.
+        installed: what is installed now, in the same form.
+    """
+    known = {each["name"] for each in running}
+    rows = [dict(each) for each in running]
+    rows += [dict(each) for each in installed if each["name"] not in known]
+    for row in rows:
+        if row["state"] == "available" and row["name"] in enabled:
+            row["reason"] = "enabled in the settings; in use from the agent's next start"
+        elif row["state"] == "enabled" and row["name"] not in enabled:
+            row["reason"] = "no longer enabled in the settings; in use until the agent's next start"
+    return sorted(rows, key=lambda row: str(row["name"]))

@@ -217,11 +217,10 @@ class LocalCluster:
         """
         running = self.running
         for name in running:
-            process = self._running[name]
-            if process.returncode is not None:
-                raise NodeEndedError(
-                    f"{name} ended with {process.returncode}: {self.log_end(name)}"
-                )
+            code = self._running[name].returncode
+            if code is not None:
+                raise NodeEndedError(f"{name} ended with {code}: {self.log_end(name)}")
+        for name in running:
             try:
                 members = await self.get(name, "/api/v1/members")
                 services = await self.get(name, "/api/v1/services")

@@ -227,12 +227,13 @@ class LocalWorkloads:
         driver = self._driver_for(service)
         if driver is None:
             return
-        definition = PublishedService.of(service, domain=self._domain)
         try:
+            definition = PublishedService.of(service, domain=self._domain)
             self._publisher.publish_service(definition)
         except ValueError as error:
-            log.error("%s cannot be made known, so it does not run: %s", instance_id, error)
-            self._refused[service.name] = str(error)
+            problem = " ".join(str(error).split())
+            log.error("%s cannot be made known, so it does not run: %s", instance_id, problem)
+            self._refused[service.name] = problem
             return
         workload = _Workload(service, definition, driver, RuntimeStatus(Phase.PENDING))
         self._workloads[instance_id] = workload

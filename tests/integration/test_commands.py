@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -13,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from constellation_core.testing.cluster import LocalCluster
+from constellation_core.testing.waiting import until_so
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -134,3 +137,31 @@ async def test_leaving_says_goodbye(tmp_path: Path, cli: Any) -> None:
                 if {each["name"]: each["state"] for each in members}["b"] == "left":
                     break
                 await asyncio.sleep(0.05)
+        # Who has said goodbye is not missed.
+        config = str(cluster.nodes["a"].config_file)
+        assert not (await cluster.get("a", "/api/v1/status"))["isolated"]
+        done = await asyncio.to_thread(cli, "verify", "--json", "--config", config)
+        checks = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+        assert checks["gossip.members"]["detail"] == "1 nodes, all that are known answer"
+
+
+STUBBORN = """
+from constellation_core import Service
+
+stubborn = Service(
+    "stubborn", command=("sh", "-c", "trap '' TERM; while :; do sleep 1; done"), stop_grace=600
+)
+"""
+
+
+async def test_a_second_signal_does_not_wait_for_services(tmp_path: Path) -> None:
+    async with LocalCluster(tmp_path, ["a"], services=STUBBORN) as cluster:
+        await cluster.wait_until_whole(60)
+        log = cluster.nodes["a"].log_file
+        os.kill(cluster.pid("a"), signal.SIGTERM)
+        await until_so(lambda: "stubborn.a is stopped: stopping" in log.read_text(), 30, "its stop")
+        await cluster.stop_node("a")
+        text = log.read_text()
+        assert "stopped at once" in text
+        assert "Traceback" not in text
+        assert "Warning:" not in text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,48 @@ def test_without_an_agent_it_is_exit_code_3(cli: Any, tmp_path: Path) -> None:
         assert "cannot be reached" in done.stderr
         assert done.stdout == ""
     assert "agent.running" in cli("verify", expect=1).stdout
+
+
+def test_an_agent_that_happens_to_use_the_port_is_not_taken_for_the_own_one(
+    cli: Any, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        # It would answer anything; asked it must not be.
+        port = other.getsockname()[1]
+        cli("init", "--name", "x", "--bind", "127.0.0.1:1")
+        config = tmp_path / "agent.toml"
+        config.write_text(
+            config.read_text().replace('# bind = "127.0.0.1:8081"', f'bind = "127.0.0.1:{port}"')
+        )
+        assert "agent.sock" in cli("members", expect=3).stderr
+        row = json.loads(cli("verify", "--json", expect=1).stdout)["checks"][-1]
+        assert (row["name"], row["status"]) == ("agent.running", "fail")
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+
+
+def test_an_agent_that_does_not_answer_fails_to_verify(cli: Any, tmp_path: Path) -> None:
+    cli("init", "--name", "x", "--bind", "127.0.0.1:1")
+    (tmp_path / "data").mkdir()
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(tmp_path / "data" / "agent.sock"))
+        agent.listen()
+        thread = threading.Thread(target=_refuse, args=(agent,))
+        thread.start()
+        row = json.loads(cli("verify", "--json", expect=1).stdout)["checks"][-1]
+        thread.join(30)
+    assert (row["name"], row["status"]) == ("agent.running", "fail")
+    assert "out of order" in row["detail"]
+
+
+def _refuse(agent: socket.socket) -> None:
+    """Answer one request with an error."""
+    body = b'{"error": {"message": "out of order"}}'
+    connection, _ = agent.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 503 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,17 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 output.escaped(row["name"]),
                 output.escaped(row["version"]),
                 output.styled(row["state"]),
-                f"[red]{output.escaped(row['reason'])}[/red]"
-                if row["reason"]
-                else output.escaped(row["summary"]),
+                _remark(row) or output.escaped(row["summary"]),
             )
             for row in rows
         ],
         "no plugins are installed",
     )
+
+
+def _remark(row: dict[str, Any]) -> str:
+    style = output.BAD if row["state"] == "failed" else output.DOUBTFUL
+    return f"[{style}]{output.escaped(row['reason'])}[/{style}]" if row["reason"] else ""
 
 
 @app.command()
@@ -103,18 +106,19 @@ def _told(name: str, word: str, path: Path, edited: Any, as_json: bool) -> None:
 def _plugins(config: Path | None) -> list[dict[str, Any]]:
     """As the running agent has them or, without one, as they would load."""
     from constellation_core.config import ConfigError, peek_enabled_plugins
+    from constellation_core.plugins.listing import list_plugins, with_changes
 
+    enabled = peek_enabled_plugins(config)
     try:
         rows: list[dict[str, Any]] = AgentClient.from_config(config).get("/api/v1/plugins")
-        return rows
     except (CliError, ConfigError):
         pass
+    else:
+        return with_changes(rows, enabled, [asdict(each) for each in list_plugins((), {})])
     from constellation_core.cli.commands.config import checked
     from constellation_core.plugins.commands import load_command_apps, load_config_models
     from constellation_core.plugins.distributions import PLUGINS, find_offers
-    from constellation_core.plugins.listing import list_plugins
 
-    enabled = peek_enabled_plugins(config)
     failures = {
         **load_command_apps(enabled, find_offers(PLUGINS))[1],
         **load_config_models(enabled)[1],

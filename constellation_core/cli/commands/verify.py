@@ -10,7 +10,7 @@ import typer
 
 from constellation_core.cli import output
 from constellation_core.cli.client import AgentClient
-from constellation_core.cli.errors import FAILED, UNREACHABLE, CliError
+from constellation_core.cli.errors import FAILED, CliError
 from constellation_core.cli.options import ConfigOption, JsonOption
 
 
@@ -50,8 +50,7 @@ def _agent(config: Path | None) -> list[dict[str, Any]]:
     try:
         answer: list[dict[str, Any]] = AgentClient.from_config(config).get("/api/v1/verify")
     except CliError as error:
-        code = "fail" if error.exit_code == UNREACHABLE else "warn"
-        return [_row("agent.running", code, str(error), error.hint)]
+        return [_row("agent.running", "fail", str(error), error.hint)]
     return [_row("agent.running", "ok", "the agent answers", ""), *answer]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from constellation_core.testing.cluster import NodeEndedError
 from constellation_core.testing.waiting import NotInTimeError, until
 from constellation_plugin_demo.fleet import DemoFleet
 
@@ -97,12 +98,12 @@ class Chaos:
     async def _bring_back(self, victim: str) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await self._fleet.cluster.start_node(victim)
-        self.log.down = ""
-        self._tell(f"{victim} starts again")
         try:
+            await self._fleet.cluster.start_node(victim)
+            self.log.down = ""
+            self._tell(f"{victim} starts again")
             await self._fleet.wait_until_whole(_HEAL_TIMEOUT)
-        except NotInTimeError as error:
+        except (NotInTimeError, NodeEndedError, OSError) as error:
             self.log.not_healed.append(str(error))
             self._tell(str(error))
             return

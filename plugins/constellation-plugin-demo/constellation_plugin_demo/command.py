@@ -34,24 +34,31 @@ def main(arguments: Sequence[str]) -> int:
     """
     parsed = _parser().parse_args(arguments)
     options = DemoOptions(parsed.nodes, parsed.rate, parsed.duration, parsed.chaos, parsed.seed)
+    display = _display(parsed.json)
+    stop = asyncio.Event()
+    keep = False
     folder = _temporary_folder()
     try:
-        result = asyncio.run(_run(options, folder, _display(parsed.json)))
+        result = asyncio.run(_run(options, folder, display, stop))
+        # Of a run that the user ended nobody wants the logs.
+        keep = not result.ok and not stop.is_set()
+        if parsed.json:
+            sys.stdout.write(json.dumps(result.document()) + "\n")
+            sys.stdout.flush()
+            sys.stderr.write("".join(f"not whole: {problem}\n" for problem in result.problems))
+        else:
+            _show(result)
     except (NodeEndedError, NotInTimeError, NoFreePortError, TraefikError, OSError) as error:
-        # What the agents and Traefik logged tells more; it stays.
-        sys.stderr.write(f"error: {error}\nlogs: {folder}\n")
+        keep = not stop.is_set()
+        sys.stderr.write(f"error: {error}\n")
         return 1
-    if parsed.json:
-        sys.stdout.write(json.dumps(result.document()) + "\n")
-        sys.stdout.flush()
-    else:
-        _show(result)
-    if result.ok:
-        shutil.rmtree(folder, ignore_errors=True)
-        return 0
-    sys.stderr.write("".join(f"not whole: {problem}\n" for problem in result.problems))
-    sys.stderr.write(f"logs: {folder}\n")
-    return 1
+    finally:
+        if keep:
+            # What the agents and Traefik logged tells more.
+            sys.stderr.write(f"logs: {folder}\n")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0 if result.ok else 1
 
 
 def _temporary_folder() -> Path:
@@ -63,11 +70,14 @@ def _temporary_folder() -> Path:
     return folder
 
 
-async def _run(options: DemoOptions, folder: Path, display: Display) -> DemoResult:
-    stop = asyncio.Event()
+async def _run(
+    options: DemoOptions, folder: Path, display: Display, stop: asyncio.Event
+) -> DemoResult:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Under nohup the end of the terminal is to be ignored.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop.set)
     return await run_demo(options, folder, display, stop)
 
 

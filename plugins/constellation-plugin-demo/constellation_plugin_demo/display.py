@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -42,7 +43,7 @@ class LineDisplay:
         while True:
             await asyncio.sleep(_REPORT_EVERY)
             failed = _failures(load.failed, load.reasons)
-            self.say(f"{load.requests} requests, {failed} failed, {chaos.kills} kills")
+            self.say(f"{load.requests} requests, {failed} failed, {_kills(chaos.kills)}")
 
 
 class TableDisplay:
@@ -60,7 +61,8 @@ class TableDisplay:
         if self._live:
             self._lines.append(text)
         else:
-            self._console.print(Text(text, style=QUIET))
+            # Not broken into lines: there is a command in it to be copied.
+            self._console.print(Text(text, style=QUIET), soft_wrap=True)
 
     async def watch(self, fleet: DemoFleet, load: LoadStats, chaos: ChaosLog) -> None:
         """Draw the table until cancelled."""
@@ -84,7 +86,7 @@ class TableDisplay:
             self._lines.append(str(error))
             members, instances, routed = [], {}, set()
         states = {each["name"]: each["state"] for each in members}
-        table = Table(title="constellation demo", title_justify="left")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for heading in ("NODE", "SEEN AS", "INSTANCE", "TRAFFIC"):
             table.add_column(heading)
         table.add_column("ANSWERED", justify="right")
@@ -105,7 +107,7 @@ def summary_line(load: LoadStats, chaos: ChaosLog, rate: float) -> Text:
     """Requests, failures, kills and failovers in one line."""
     line = Text(f"{load.requests} requests ({rate:.0f}/s), ")
     line.append(f"{load.failed} failed", style=BAD if load.failed else GOOD)
-    line.append(f", {chaos.kills} kills")
+    line.append(f", {_kills(chaos.kills)}")
     if chaos.reroute_seconds:
         line.append(f", failover {_seconds(chaos.reroute_seconds)}")
     return line
@@ -137,6 +139,10 @@ def _failures(failed: int, reasons: Mapping[str, int]) -> str:
         return "0"
     words = ", ".join(f"{count} × {reason}" for reason, count in sorted(reasons.items()))
     return f"{failed} ({words})"
+
+
+def _kills(count: int) -> str:
+    return f"{count} kill" if count == 1 else f"{count} kills"
 
 
 def _seconds(values: Sequence[float]) -> str:

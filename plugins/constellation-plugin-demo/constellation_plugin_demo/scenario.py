@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from constellation_core.testing.cluster import NodeEndedError
 from constellation_core.testing.waiting import NotInTimeError, until
 from constellation_plugin_demo.chaos import Chaos, ChaosLog
 from constellation_plugin_demo.fleet import HOST, DemoFleet
@@ -94,7 +95,7 @@ async def _act(
         if chaotic is not None:
             await _unless(stop, chaotic)
         problems = list(chaos.log.not_healed)
-        lacking = await _at_last(fleet, load.stats, stop)
+        lacking = await _at_last(fleet, load.stats, chaos.log, stop)
         if lacking:
             problems.append(lacking)
         watching.cancel()
@@ -102,18 +103,20 @@ async def _act(
     return problems
 
 
-async def _at_last(fleet: DemoFleet, load: LoadStats, stop: asyncio.Event) -> str:
+async def _at_last(fleet: DemoFleet, load: LoadStats, chaos: ChaosLog, stop: asyncio.Event) -> str:
     """What lacks at the end; without an early stop the fleet gets time to become whole."""
-    if stop.is_set():
-        return await fleet.missing()
+    if stop.is_set() and chaos.down:
+        return f"stopped while {chaos.down} was down"
     try:
+        if stop.is_set():
+            return await fleet.missing()
         await fleet.wait_until_whole(_WHOLE_AT_END)
 
         async def steady() -> bool:
             return load.steady() or stop.is_set()
 
         await until(steady, _STEADY_TIMEOUT, "requests to succeed", explain=lambda: _why(load))
-    except NotInTimeError as error:
+    except (NotInTimeError, NodeEndedError) as error:
         return str(error)
     return ""
 

@@ -78,12 +78,27 @@ def wait_until_nothing_is_left(folder: Path, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def wait_for_load(process: subprocess.Popen[str]) -> None:
+def pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def command_line(pid: int) -> list[str]:
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_text().split("\0")
+    except OSError:
+        return []
+
+
+def wait_for(process: subprocess.Popen[str], words: str) -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        if "requests: curl" in line:
+        if words in line:
             return
-    pytest.fail("the demo ended before it sent requests")
+    pytest.fail(f"the demo ended before it said {words!r}")
+
+
+def wait_for_load(process: subprocess.Popen[str]) -> None:
+    wait_for(process, "requests: curl")
 
 
 def test_it_survives_a_kill_and_prints_one_line(
@@ -104,7 +119,7 @@ def test_it_survives_a_kill_and_prints_one_line(
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_to_end_it_leaves_nothing(
     demo: Callable[..., subprocess.Popen[str]], folder: Path, number: signal.Signals
 ) -> None:
@@ -115,6 +130,38 @@ def test_told_to_end_it_leaves_nothing(
     assert process.returncode == 0, errors
     assert json.loads(output)["ok"] is True
     assert left_behind(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["starting", "kill -9"])
+def test_told_to_end_while_not_whole_it_leaves_nothing_either(
+    demo: Callable[..., subprocess.Popen[str]], folder: Path, line: str
+) -> None:
+    process = demo("--json", "--chaos")
+    wait_for(process, line)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert json.loads(output)["ok"] is False
+    assert "not whole: stopped while" in errors
+    assert left_behind(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_an_agent_that_ends_by_itself_is_named(
+    demo: Callable[..., subprocess.Popen[str]], folder: Path
+) -> None:
+    process = demo("--json", "--duration", "1", "--nodes", "2")
+    wait_for_load(process)
+    config = next(folder.glob("*/node-b/agent.toml"))
+    (agent,) = [pid for pid in pids() if str(config) in command_line(pid)]
+    os.kill(agent, signal.SIGKILL)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert json.loads(output)["ok"] is False
+    assert "not whole: node-b ended with -9" in errors
+    # There may be something to learn from its log.
+    assert str(next(folder.iterdir())) in errors
 
 
 def test_killed_it_leaves_no_process(

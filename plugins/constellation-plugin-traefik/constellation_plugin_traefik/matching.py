@@ -16,6 +16,7 @@ DEFAULT_OPTIONS = "default"
 """The TLS options of routes that name none."""
 
 _LABEL_PATTERN = "[A-Za-z0-9_-]+"
+_NO_DOMAIN = ": its owner has no [agent] domain to fill in"
 
 
 def http_rule(route: Route) -> tuple[str, str, int | None]:
@@ -33,6 +34,8 @@ def http_rule(route: Route) -> tuple[str, str, int | None]:
         rule = f"Host(`{host.lower()}`)"
         return rule, f'"{rule}"', None  # Of the characters above none is special in JSON.
     if route.rule is not None:
+        if "{domain}" in route.rule:
+            raise RouteError(f"the rule {route.rule!r}{_NO_DOMAIN}")
         try:
             matchers = check_http_rule(route.rule)
             names = [each.values[0] for each in matchers if each.name == "Host"]
@@ -104,7 +107,7 @@ def _suffix(host: str) -> str:
     wildcard = _WILDCARD.fullmatch(host)
     if wildcard is None:
         if "{domain}" in host:
-            raise RouteError(f"{host!r}: its owner has no [agent] domain to fill in")
+            raise RouteError(f"{host!r}{_NO_DOMAIN}")
         raise RouteError(f"{host!r} is no host name: a '*' stands only for the whole first label")
     return wildcard[1].lower()
 
@@ -115,7 +118,7 @@ def _path(path: str | None) -> str:
     if unfit := _UNFIT_IN_PATH.search(path):
         raise RouteError(f"the path {path!r} has the character U+{ord(unfit[0]):04X}")
     if "{domain}" in path:
-        raise RouteError(f"the path {path!r}: its owner has no [agent] domain to fill in")
+        raise RouteError(f"the path {path!r}{_NO_DOMAIN}")
     return f"PathPrefix(`{path}`)"
 
 

@@ -259,6 +259,8 @@ def test_rules(route: Route, rule: str) -> None:
         (Route("a*b.example.com"), "no host name"),
         (Route("a.{domain}"), "no [agent] domain"),
         (Route(path="/{domain}"), "no [agent] domain"),
+        (Route(rule="Host(`a.{domain}`)"), "no [agent] domain"),
+        (TCPRoute(("web",), sni="a.{domain}", tls=TLS()), "no [agent] domain"),
         (Route(path="/a\x00b"), "U+0000"),
         (Route(rule="Hots(`x`)"), "unknown matcher 'Hots'"),
         (Route("a.x", entry_points=("a@b",)), "entry point"),

@@ -128,6 +128,13 @@ def test_what_is_published_survives_the_wire_and_holds_no_secret(
     assert "{domain}" not in repr(wire)
 
 
+def test_without_a_domain_its_place_stays_empty_for_all_to_see() -> None:
+    service = Service("web", command=("serve",), ports=(HTTP,), routes=(Route("www.{domain}"),))
+    assert PublishedService.of(service, domain="").routes == (Route("www.{domain}"),)
+    (filled,) = PublishedService.of(service, domain="example.org").routes
+    assert filled == Route("www.example.org")
+
+
 PLAIN = st.recursive(
     st.none() | st.integers() | st.text(max_size=5),
     lambda inner: (

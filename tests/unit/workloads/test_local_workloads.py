@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation_core import Health, Instance, Port, PublishedService, Service, TCPCheck
+from constellation_core import Health, Instance, Port, PublishedService, Route, Service, TCPCheck
 from constellation_core.runtime import DriverEvents, InstanceSpec, LogLine, Phase, RuntimeStatus
 from constellation_core.workloads.judgement import Verdict, judge
 from constellation_core.workloads.local import LocalWorkloads
@@ -147,6 +147,17 @@ async def test_a_driver_that_raises_costs_only_that_service() -> None:
     driver.fails.clear()
     await workloads.apply([service("a"), service("b")])
     assert dict(workloads.refused) == {}
+
+
+async def test_a_route_that_the_domain_makes_too_long_costs_only_its_service() -> None:
+    driver = Driver()
+    published = Published()
+    workloads = LocalWorkloads("node-a", "10.0.0.1", f"{'x' * 60}.example.com", published)
+    workloads.add_driver(driver)
+    long = Route(".".join(["a" * 60] * 3) + ".{domain}")
+    await workloads.apply([service("long", routes=(long,)), service("web")])
+    assert "at most 253 characters" in workloads.refused["long"]
+    assert list(workloads.ids()) == ["web.node-a"]
 
 
 async def test_the_driver_that_is_named_is_taken() -> None:

@@ -71,8 +71,11 @@ class Delegate(Protocol):
     def has_broadcasts(self) -> bool:
         """Whether :meth:`broadcasts` would give anything; asked often."""
 
-    def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
-        """Messages for one datagram with ``room`` bytes, each costing ``overhead`` more."""
+    def broadcasts(self, room: int, overhead: int, copies: int) -> Sequence[bytes]:
+        """Messages for one datagram with ``room`` bytes, each costing ``overhead`` more.
+
+        The datagram goes to so many members as ``copies`` says.
+        """
 
     def on_request(self, payload: bytes) -> bytes | None:
         """A request over a stream; the answer, or ``None`` for no answer."""
@@ -103,7 +106,7 @@ class NoDelegate:
         """Never."""
         return False
 
-    def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:  # noqa: ARG002
+    def broadcasts(self, room: int, overhead: int, copies: int) -> Sequence[bytes]:  # noqa: ARG002
         """None."""
         return ()
 

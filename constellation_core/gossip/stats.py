@@ -34,10 +34,10 @@ class Tally:
         self._counts: dict[int, int] = {}
         self._bytes: dict[int, int] = {}
 
-    def add(self, kind: int, size: int) -> None:
+    def add(self, kind: int, size: int, copies: int = 1) -> None:
         """Count a message of ``size`` bytes whose type byte is ``kind``."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        self._bytes[kind] = self._bytes.get(kind, 0) + size
+        self._counts[kind] = self._counts.get(kind, 0) + copies
+        self._bytes[kind] = self._bytes.get(kind, 0) + copies * size
 
     @property
     def bytes(self) -> int:

@@ -80,11 +80,11 @@ class FleetCatalog(Catalog):
         self.sent = BroadcastBytes()
         self._clock = now
 
-    def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
+    def broadcasts(self, room: int, overhead: int, copies: int) -> Sequence[bytes]:
         """As the catalog's, counted."""
-        payloads = super().broadcasts(room, overhead)
+        payloads = super().broadcasts(room, overhead, copies)
         if payloads:
-            size = sum(len(payload) + overhead for payload in payloads)
+            size = copies * sum(len(payload) + overhead for payload in payloads)
             second = int(self._clock())
             self.sent.total += size
             self.sent.last_at = self._clock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from constellation_core.gossip.member import Address, Member, MemberEvent
 from constellation_core.gossip.streams import StreamMessage
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from constellation_core.gossip.protocol import Protocol as GossipProtocol
 
 
-@dataclass(frozen=True, slots=True)
-class SendDatagram:
+class SendDatagram(NamedTuple):
     """Send these bytes, already encrypted, by UDP."""
 
     address: Address

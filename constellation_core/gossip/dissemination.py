@@ -15,7 +15,7 @@ from constellation_core.gossip.broadcasts import BroadcastQueue, retransmit_limi
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.envelope import Envelope
 from constellation_core.gossip.member import Address, Member
-from constellation_core.gossip.messages import Plain, UserMessage, encode
+from constellation_core.gossip.messages import MessageType, Plain, UserMessage, encode
 from constellation_core.gossip.packets import compound
 from constellation_core.gossip.stats import Stats
 from constellation_core.gossip.table import MemberTable
@@ -24,6 +24,7 @@ from constellation_core.model.node import NodeState
 
 _COMPOUND_HEADER = 2
 _PART_OVERHEAD = 2
+_USER = bytes((MessageType.USER,))
 
 
 class Dissemination:
@@ -80,7 +81,9 @@ class Dissemination:
                 member.state is NodeState.DEAD and now - member.since < most_dead
             )
 
-        members = self._table.choose(self._config.gossip_nodes, wanted)
+        # With nobody dead nobody needs to be looked at.
+        condition = None if self._table.all_online else wanted
+        members = self._table.choose(self._config.gossip_nodes, condition)
         if not members:
             return
         # The same for all of them: it is put together, compressed and encrypted once.
@@ -99,7 +102,7 @@ class Dissemination:
         room -= sum(map(len, parts)) + _PART_OVERHEAD * len(parts)
         if room > _PART_OVERHEAD + 1 and self._delegate.has_broadcasts():
             payloads = self._delegate.broadcasts(room, _PART_OVERHEAD + 1, copies)
-            parts += [encode(UserMessage(payload)) for payload in payloads]
+            parts += [_USER + payload for payload in payloads]
         return parts
 
     def _send(self, addresses: Sequence[Address], parts: list[bytes]) -> None:

@@ -237,13 +237,15 @@ class SimulatedFleet:
 
     # --- asking ------------------------------------------------------------------------------
 
+    def agrees_on_versions(self) -> bool:
+        """Whether all know the last version of each running node's rows."""
+        said = {name: self.versions(name)[name] for name in self.names}
+        return all(said.items() <= self.versions(name).items() for name in self.names)
+
     def agrees_on_services(self) -> bool:
         """Whether all see the last thing that each running node said of its services."""
-        said = {name: self.versions(name)[name] for name in self.names}
-        for name in self.names:
-            known = self.versions(name)
-            if any(known.get(owner) != last for owner, last in said.items()):
-                return False
+        if not self.agrees_on_versions():
+            return False
         views = [self.catalogs[name].instances() for name in self.names]
         return all(view == views[0] for view in views)
 

@@ -271,7 +271,13 @@ class SimulatedFleet:
             if earlier is catalog:
                 for owner, known in before.items():
                     new = now.get(owner)
-                    if new is not None and new < known:
+                    if new is not None and self._older(owner, new, known):
                         what = f"{node.name} knew {owner} at {known} and now at {new}"
                         self.went_back.append(f"{self.network.now:.1f}: {what}")
             self._seen[node.name] = (catalog, now)
+
+    def _older(self, owner: str, new: tuple[int, int], known: tuple[int, int]) -> bool:
+        """Whether what is known of an owner went back, other than to what it says now."""
+        if new[0] == known[0]:
+            return new[1] < known[1]
+        return new[0] < known[0] and new[0] != self.catalogs[owner].epoch

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
@@ -52,6 +53,8 @@ from constellation_core.model.published import PublishedService
 log = logging.getLogger("constellation.catalog")
 
 _MOST_EARLY = 256
+_TAKEN = 16
+"""So many of others' broadcasts are recognised when they come again."""
 _LEAST_SENT = 6
 """So often every update is sent at least: in small clusters the multiplier leaves some out."""
 
@@ -97,6 +100,7 @@ class Catalog:
         )
         self._view = self._replica.view
         self._queue = UpdateQueue()
+        self._taken: deque[bytes] = deque(maxlen=_TAKEN)
         self._early: dict[str, tuple[Update, bytes]] = {}
         self._bucket = TokenBucket(self._config.bytes_per_second, self._config.burst)
         self._alone = False
@@ -253,6 +257,7 @@ class Catalog:
 
     def on_forgotten(self, member: Member) -> None:
         """The membership has forgotten a member: forget its rows."""
+        self._taken.clear()
         self._replica.forget(member.name)
         self._queue.drop(member.name)
         self._early.pop(member.name, None)
@@ -261,7 +266,9 @@ class Catalog:
 
     def on_message(self, payload: bytes) -> None:
         """A broadcast came."""
-        if self._own.said(payload):
+        if payload in self._taken or self._own.said(payload):
+            # As most are: everybody hears everything a dozen times.
+            self.stats.updates_old += 1
             return
         try:
             message = self._decoder.decode(payload)
@@ -280,7 +287,7 @@ class Catalog:
         """Whether anything waits to be told."""
         return len(self._queue) > 0 or self._own.due(self._now)
 
-    def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
+    def broadcasts(self, room: int, overhead: int, copies: int) -> Sequence[bytes]:
         """Updates for one datagram."""
         protocol = self._protocol
         if protocol is None:
@@ -293,8 +300,9 @@ class Catalog:
             return ()
         nodes = max(1, protocol.table.online_count())
         limit = max(_LEAST_SENT, retransmit_limit(self._config.retransmit_multiplier, nodes))
-        taken = self._queue.take(room, self._bucket.available(now), overhead, limit)
-        spent = sum(len(payload) + overhead for payload in taken)
+        tokens = self._bucket.available(now) // copies
+        taken = self._queue.take(room, tokens, overhead, limit, copies)
+        spent = copies * sum(len(payload) + overhead for payload in taken)
         self._bucket.spend(spent)
         self.stats.broadcast_bytes += spent
         return taken
@@ -356,6 +364,8 @@ class Catalog:
             self._keep_early(update, payload)
         if taken.gap and self._sync is not None:
             self._sync.pull_soon(owner)
+        if taken.news:
+            self._taken.append(payload)
         if taken.news and not update.damaged:
             self._enqueue(owner, update.base, update.version, payload, taken.urgency)
 

@@ -63,7 +63,9 @@ class UpdateQueue:
         while self._bytes > self._most_bytes:
             self._overflow()
 
-    def take(self, room: int, tokens: int, overhead: int, limit: int) -> list[bytes]:
+    def take(
+        self, room: int, tokens: int, overhead: int, limit: int, copies: int = 1
+    ) -> list[bytes]:
         """Updates for one datagram.
 
         The most urgent come first, of these the ones sent least, of these the newest. What does
@@ -71,9 +73,10 @@ class UpdateQueue:
 
         Args:
             room: bytes that the datagram has left.
-            tokens: bytes that may be spent.
+            tokens: bytes that may be spent on each copy.
             overhead: bytes that each update costs more.
             limit: an update that was sent so often is done with.
+            copies: to how many members the datagram goes.
         """
         taken: list[_Entry] = []
         missed: list[_Entry] = []
@@ -93,7 +96,7 @@ class UpdateQueue:
                     room -= cost
                     tokens -= cost
         for entry in taken:
-            entry.sent += 1
+            entry.sent += copies
             if entry.sent >= limit:
                 self._drop(entry)
             else:

@@ -37,6 +37,8 @@ from constellation_core.model.node import NodeState
 log = logging.getLogger("constellation.catalog")
 
 _MOST_REQUESTS = 8
+_MANY = 8
+"""Owners; where more are lacking, nodes are compared with until fewer are."""
 _MOST_HINTS = 8
 _FEW_NODES = 30
 _HURRY = 2.0
@@ -182,7 +184,11 @@ class AntiEntropy:
             del self._pulling[owner]
             return
         timers = self._protocol.timers
-        if len(self._asked) >= _MOST_REQUESTS or owner in self._asked:
+        many = len(self._pulling) > _MANY and not doubt
+        if many:
+            # A comparison brings most of them: when a thousand nodes start, not all ask all.
+            self.hurry()
+        if many or len(self._asked) >= _MOST_REQUESTS or owner in self._asked:
             timers.call_later((1 + self._rng.random()) * self._spread(), lambda: self._pull(owner))
             return
         del self._pulling[owner]

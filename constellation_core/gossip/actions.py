@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from constellation_core.gossip.member import Address, Member, MemberEvent
 from constellation_core.gossip.streams import StreamMessage
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from constellation_core.gossip.protocol import Protocol as GossipProtocol
 
 
-@dataclass(frozen=True, slots=True)
-class SendDatagram:
+class SendDatagram(NamedTuple):
     """Send these bytes, already encrypted, by UDP."""
 
     address: Address
@@ -71,8 +70,11 @@ class Delegate(Protocol):
     def has_broadcasts(self) -> bool:
         """Whether :meth:`broadcasts` would give anything; asked often."""
 
-    def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
-        """Messages for one datagram with ``room`` bytes, each costing ``overhead`` more."""
+    def broadcasts(self, room: int, overhead: int, copies: int) -> Sequence[bytes]:
+        """Messages for one datagram with ``room`` bytes, each costing ``overhead`` more.
+
+        The datagram goes to so many members as ``copies`` says.
+        """
 
     def on_request(self, payload: bytes) -> bytes | None:
         """A request over a stream; the answer, or ``None`` for no answer."""
@@ -103,7 +105,7 @@ class NoDelegate:
         """Never."""
         return False
 
-    def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:  # noqa: ARG002
+    def broadcasts(self, room: int, overhead: int, copies: int) -> Sequence[bytes]:  # noqa: ARG002
         """None."""
         return ()
 

@@ -59,11 +59,12 @@ class BroadcastQueue:
     def __contains__(self, subject: str) -> bool:
         return subject in self._entries
 
-    def take(self, room: int, overhead: int, limit: int) -> list[bytes]:
+    def take(self, room: int, overhead: int, limit: int, copies: int = 1) -> list[bytes]:
         """Messages for one datagram with ``room`` bytes, ``overhead`` bytes spent for each.
 
-        Those sent least come first, among equals the newest. Each counts as sent once more, and
-        is dropped when it was sent ``limit`` times.
+        Those sent least come first, among equals the newest. The datagram goes to ``copies``
+        members; each message counts as sent so many times more, and is dropped when it was sent
+        ``limit`` times.
         """
         if not self._entries:
             return []
@@ -84,7 +85,7 @@ class BroadcastQueue:
                 taken.append(entry)
         self._by_urgency[:looked_at] = kept
         for entry in taken:
-            entry.sent += 1
+            entry.sent += copies
             if entry.sent >= limit:
                 del self._entries[entry.subject]
             else:

@@ -8,14 +8,14 @@ Source: SWIM section 4.1, and memberlist's ``gossip`` and ``getBroadcasts``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from constellation_core.gossip.actions import Delegate, SendDatagram
 from constellation_core.gossip.broadcasts import BroadcastQueue, retransmit_limit
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.envelope import Envelope
 from constellation_core.gossip.member import Address, Member
-from constellation_core.gossip.messages import Plain, UserMessage, encode
+from constellation_core.gossip.messages import MessageType, Plain, UserMessage, encode
 from constellation_core.gossip.packets import compound
 from constellation_core.gossip.stats import Stats
 from constellation_core.gossip.table import MemberTable
@@ -24,6 +24,7 @@ from constellation_core.model.node import NodeState
 
 _COMPOUND_HEADER = 2
 _PART_OVERHEAD = 2
+_USER = bytes((MessageType.USER,))
 
 
 class Dissemination:
@@ -67,7 +68,7 @@ class Dissemination:
         """Send messages, with as much news as fits beside them."""
         parts = [encode(message) for message in messages]
         used = sum(map(len, parts)) + _PART_OVERHEAD * len(parts)
-        self._send(address, parts + self._news(self._room() - used))
+        self._send([address], parts + self._news(self._room() - used, copies=1))
 
     def round(self) -> None:
         """Tell the news to a few random members, also to some that died lately: they may live."""
@@ -80,34 +81,39 @@ class Dissemination:
                 member.state is NodeState.DEAD and now - member.since < most_dead
             )
 
-        for member in self._table.choose(self._config.gossip_nodes, wanted):
-            parts = self._news(self._room())
-            if not parts:
-                return
-            self._send(member.address, parts)
+        # With nobody dead nobody needs to be looked at.
+        condition = None if self._table.all_online else wanted
+        members = self._table.choose(self._config.gossip_nodes, condition)
+        if not members:
+            return
+        # The same for all of them: it is put together, compressed and encrypted once.
+        parts = self._news(self._room(), copies=len(members))
+        if parts:
+            self._send([member.address for member in members], parts)
 
     def _room(self) -> int:
         return self._config.datagram_size - self._envelope.overhead - _COMPOUND_HEADER
 
-    def _news(self, room: int) -> list[bytes]:
+    def _news(self, room: int, *, copies: int) -> list[bytes]:
         limit = retransmit_limit(
             self._config.retransmit_multiplier, max(1, self._table.online_count())
         )
-        parts = self.queue.take(room, _PART_OVERHEAD, limit)
-        room -= sum(len(part) + _PART_OVERHEAD for part in parts)
-        if room > _PART_OVERHEAD + 1:
-            payloads = self._delegate.broadcasts(room, _PART_OVERHEAD + 1)
-            parts += [encode(UserMessage(payload)) for payload in payloads]
+        parts = self.queue.take(room, _PART_OVERHEAD, limit, copies)
+        room -= sum(map(len, parts)) + _PART_OVERHEAD * len(parts)
+        if room > _PART_OVERHEAD + 1 and self._delegate.has_broadcasts():
+            payloads = self._delegate.broadcasts(room, _PART_OVERHEAD + 1, copies)
+            parts += [_USER + payload for payload in payloads]
         return parts
 
-    def _send(self, address: Address, parts: list[bytes]) -> None:
+    def _send(self, addresses: Sequence[Address], parts: list[bytes]) -> None:
         if self.silent:
             return
-        stats = self._stats
+        stats, copies = self._stats, len(addresses)
         for part in parts:
-            stats.parts_out.add(part[0], len(part))
+            stats.parts_out.add(part[0], len(part), copies)
         for message in compound(parts):
             data = self._envelope.seal_datagram(message)
-            stats.datagrams_out += 1
-            stats.bytes_out += len(data)
-            self._emit(SendDatagram(address, data))
+            stats.datagrams_out += copies
+            stats.bytes_out += copies * len(data)
+            for address in addresses:
+                self._emit(SendDatagram(address, data))

@@ -38,6 +38,7 @@ from constellation_core.gossip.messages import (
     DecodeError,
     ErrorReply,
     IndirectPing,
+    MessageType,
     Nack,
     Ping,
     Plain,
@@ -151,7 +152,13 @@ class Protocol:
         self.stats.bytes_in += len(data)
         try:
             for part in self.envelope.open_datagram(data):
-                self.stats.parts_in.add(part[0], len(part))
+                kind = part[0]
+                self.stats.parts_in.add(kind, len(part))
+                if self._guard.given_way_to is not None:
+                    continue
+                if kind == MessageType.USER:
+                    self._delegate.on_message(part[1:])
+                    continue
                 try:
                     self._on_message(decode(part), source)
                 except DecodeError:
@@ -345,11 +352,7 @@ class Protocol:
             self._prober.probe_next()
 
     def _on_message(self, message: Plain | UserMessage, source: Address) -> None:
-        if self._guard.given_way_to is not None:
-            return
         match message:
-            case UserMessage():
-                self._delegate.on_message(message.payload)
             case Ping():
                 self._note_source(message, source)
                 self._prober.on_ping(message, source)

@@ -28,27 +28,27 @@ class Unreadable:
 class Tally:
     """Messages and their bytes, by type."""
 
-    __slots__ = ("_bytes", "_counts")
+    __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self._bytes: dict[int, int] = {}
+        self._seen: dict[int, list[int]] = {}
 
-    def add(self, kind: int, size: int) -> None:
+    def add(self, kind: int, size: int, copies: int = 1) -> None:
         """Count a message of ``size`` bytes whose type byte is ``kind``."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        self._bytes[kind] = self._bytes.get(kind, 0) + size
+        seen = self._seen.get(kind)
+        if seen is None:
+            seen = self._seen[kind] = [0, 0]
+        seen[0] += copies
+        seen[1] += copies * size
 
     @property
     def bytes(self) -> int:
         """Bytes of all messages."""
-        return sum(self._bytes.values())
+        return sum(size for _, size in self._seen.values())
 
     def by_kind(self) -> dict[str, tuple[int, int]]:
         """Messages and bytes by the name of the type, such as ``push_pull``."""
-        return {
-            _name(kind): (count, self._bytes[kind]) for kind, count in sorted(self._counts.items())
-        }
+        return {_name(kind): (count, size) for kind, (count, size) in sorted(self._seen.items())}
 
 
 def _name(kind: int) -> str:

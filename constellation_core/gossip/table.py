@@ -110,19 +110,20 @@ class MemberTable:
         """Whether no member is dead or has left."""
         return self._online == len(self._members)
 
-    def choose(self, most: int, wanted: Callable[[Member], bool]) -> list[Member]:
-        """Up to ``most`` random members other than this one that are ``wanted``."""
+    def choose(self, most: int, wanted: Callable[[Member], bool] | None) -> list[Member]:
+        """Up to ``most`` random members other than this one that are ``wanted``; all may be."""
         others, members = self._others, self._members
         if len(others) > _FEW * most:
             # Among many, most guesses hit: no need to look at all.
             chosen: dict[str, Member] = {}
             for _ in range(_FEW * most):
                 member = members[others[int(self._rng.random() * len(others))]]
-                if wanted(member):
+                if wanted is None or wanted(member):
                     chosen[member.name] = member
                     if len(chosen) == most:
                         return list(chosen.values())
-        candidates = [member for name in others if wanted(member := members[name])]
+        found = [members[name] for name in others]
+        candidates = [member for member in found if wanted is None or wanted(member)]
         if len(candidates) <= most:
             return candidates
         return self._rng.sample(candidates, most)

@@ -80,11 +80,11 @@ class FleetCatalog(Catalog):
         self.sent = BroadcastBytes()
         self._clock = now
 
-    def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
+    def broadcasts(self, room: int, overhead: int, copies: int) -> Sequence[bytes]:
         """As the catalog's, counted."""
-        payloads = super().broadcasts(room, overhead)
+        payloads = super().broadcasts(room, overhead, copies)
         if payloads:
-            size = sum(len(payload) + overhead for payload in payloads)
+            size = copies * sum(len(payload) + overhead for payload in payloads)
             second = int(self._clock())
             self.sent.total += size
             self.sent.last_at = self._clock()
@@ -237,13 +237,15 @@ class SimulatedFleet:
 
     # --- asking ------------------------------------------------------------------------------
 
+    def agrees_on_versions(self) -> bool:
+        """Whether all know the last version of each running node's rows."""
+        said = {name: self.versions(name)[name] for name in self.names}
+        return all(said.items() <= self.versions(name).items() for name in self.names)
+
     def agrees_on_services(self) -> bool:
         """Whether all see the last thing that each running node said of its services."""
-        said = {name: self.versions(name)[name] for name in self.names}
-        for name in self.names:
-            known = self.versions(name)
-            if any(known.get(owner) != last for owner, last in said.items()):
-                return False
+        if not self.agrees_on_versions():
+            return False
         views = [self.catalogs[name].instances() for name in self.names]
         return all(view == views[0] for view in views)
 
@@ -269,7 +271,13 @@ class SimulatedFleet:
             if earlier is catalog:
                 for owner, known in before.items():
                     new = now.get(owner)
-                    if new is not None and new < known:
+                    if new is not None and self._older(owner, new, known):
                         what = f"{node.name} knew {owner} at {known} and now at {new}"
                         self.went_back.append(f"{self.network.now:.1f}: {what}")
             self._seen[node.name] = (catalog, now)
+
+    def _older(self, owner: str, new: tuple[int, int], known: tuple[int, int]) -> bool:
+        """Whether what is known of an owner went back, other than to what it says now."""
+        if new[0] == known[0]:
+            return new[1] < known[1]
+        return new[0] < known[0] and new[0] != self.catalogs[owner].epoch

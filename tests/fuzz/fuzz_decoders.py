@@ -31,8 +31,16 @@ with atheris.instrument_imports(
     from constellation_core.gossip.envelope import Envelope
     from constellation_core.gossip.keyring import DecryptError, Keyring
     from constellation_core.gossip.member import Member, decode_tags
-    from constellation_core.gossip.messages import DecodeError, decode
+    from constellation_core.gossip.messages import DecodeError, decode, decode_map
     from constellation_core.gossip.protocol import Protocol
+    from constellation_core.gossip.rpc.channel import Channel, Terms, window
+    from constellation_core.gossip.rpc.frames import (
+        LARGEST_BODY,
+        FrameKey,
+        FrameReader,
+        FrameWriter,
+    )
+    from constellation_core.gossip.rpc.opening import StreamAnswer, StreamOpen
     from constellation_core.gossip.streams import (
         IncompleteError,
         StreamBuffer,
@@ -95,6 +103,26 @@ def _stream_pieces(data: bytes) -> None:
                 return
 
 
+def _channel(data: bytes) -> None:
+    """The serving side of a stream in clear: what a peer sends after the opening."""
+    terms = Terms(takes=1000, gives=1000, silence=30, keepalive=10, total=10_000)
+    clear = FrameKey(None)
+    channel = Channel(terms, FrameWriter(clear), FrameReader(clear), 0.0, client=False)
+    for start in range(0, len(data), 7):
+        channel.receive(data[start : start + 7], 1.0)
+        while channel.readable:
+            assert len(channel.pop(1.0)) <= terms.takes
+        channel.take_output()
+    assert channel.kept <= window(terms.takes) + LARGEST_BODY
+    channel.on_time(100.0)
+
+
+def _opening(data: bytes) -> None:
+    for kind in (StreamOpen, StreamAnswer):
+        with suppress(DecodeError):
+            kind.read(decode_map("opening", data))
+
+
 def _lzw(data: bytes) -> None:
     with suppress(lzw.LZWError):
         assert len(lzw.decompress(data, 100_000)) <= 100_000
@@ -133,6 +161,8 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "datagram": _datagram,
     "stream": _stream,
     "stream-pieces": _stream_pieces,
+    "channel": _channel,
+    "opening": _opening,
     "lzw": _lzw,
     "catalog": _catalog,
     "row": _row,

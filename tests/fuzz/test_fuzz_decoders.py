@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from constellation_core.catalog import messages as catalog
-from constellation_core.catalog.owners import Update
+from constellation_core.catalog.owners import Known, Update
 from constellation_core.catalog.rows import instance_row, service_row
 from constellation_core.gossip import encode_tags, lzw
 from constellation_core.gossip.echo import answer
@@ -27,8 +27,11 @@ from constellation_core.gossip.messages import (
     Suspect,
     UserMessage,
     encode,
+    encode_map,
 )
 from constellation_core.gossip.packets import add_crc, compound, compress
+from constellation_core.gossip.rpc.frames import FrameKey, FrameKind, FrameWriter
+from constellation_core.gossip.rpc.opening import StreamAnswer, StreamOpen
 from constellation_core.gossip.streams import encode_stream
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
@@ -76,6 +79,13 @@ def test_no_input_crashes_hangs_or_fills_memory(target: str, tmp_path: Path) -> 
     assert re.search(rf"Done {runs} runs", done.stderr), done.stderr[-2000:]
 
 
+def openings() -> list[StreamOpen | StreamAnswer]:
+    public = bytes(range(32))
+    asked = StreamOpen(1, 1, "logs", b"\x01", "a", "b", "1f2e", public, 65_536, 30_000)
+    answered = StreamAnswer(public, 1, 1, public, 65_536, 30_000)
+    return [asked, answered, StreamAnswer.refused(asked, "busy", "too many streams", "wait")]
+
+
 def seeds(target: str) -> list[bytes]:
     """Valid input to start from: what is new in coverage grows out of it."""
     instance = Instance(
@@ -89,7 +99,7 @@ def seeds(target: str) -> list[bytes]:
         service_row(PublishedService.of(service, domain="example.com"), "node-b", 3),
     )
     update = Update("node-b", 1, 0, 3, rows)
-    digest = {"node-b": (1, 3)}
+    digest = {"node-b": Known(1, 3, 7)}
     messages = [
         catalog.encode(message)
         for message in (
@@ -98,6 +108,7 @@ def seeds(target: str) -> list[bytes]:
             catalog.DigestReply(digest),
             catalog.PullRequest(digest, (update,)),
             catalog.Updates((update,)),
+            catalog.Heard("node-b", Known(1, 3, 7)),
         )
     ]
     versions = bytes((1, 5, 2, 20, 20, 20))
@@ -126,6 +137,22 @@ def seeds(target: str) -> list[bytes]:
             return messages
         case "stream":
             return streams
+        case "channel":
+            frames = FrameWriter(FrameKey(None))
+            return [
+                frames.frame(FrameKind.BEGIN)
+                + frames.frame(FrameKind.PART, b"one ")
+                + frames.frame(FrameKind.MESSAGE, b"message")
+                + frames.frame(FrameKind.CREDIT, b"\0\0\1\0")
+                + frames.frame(kind, body)
+                for kind, body in (
+                    (FrameKind.END, b""),
+                    (FrameKind.DONE, b""),
+                    (FrameKind.FAIL, encode_map({"Kind": 1, "Reason": "because"})),
+                )
+            ]
+        case "opening":
+            return [encode_map(opening.fields()) for opening in openings()]
         case "stream-pieces":
             return [b"\x03" + stream for stream in streams]
         case "small":

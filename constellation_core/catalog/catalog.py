@@ -243,18 +243,17 @@ class Catalog:
         self._replica.forget(member.name)
 
     def on_message(self, payload: bytes) -> None:
-        """A broadcast came."""
+        """A broadcast came, or another node's fingerprint."""
         try:
             message = self._decoder.decode(payload)
         except CatalogMessageError as error:
             self.stats.reject(str(error))
             return
-        if (
-            isinstance(message, Update)
-            and self._sync is not None
-            and self._sync.take(message)
-            and not message.damaged
-        ):
+        if self._sync is None:
+            return
+        if isinstance(message, Compare):
+            self._sync.on_state(message, join=False)
+        elif isinstance(message, Update) and self._sync.take(message) and not message.damaged:
             self._queue.put(message.owner, payload)
 
     def has_broadcasts(self) -> bool:

@@ -55,6 +55,8 @@ EXAMPLES = {
     "gossip.gossip_interval": ("1", 1.0),
     "gossip.gossip_nodes": ("4", 4),
     "gossip.push_pull_interval": ("60", 60.0),
+    "gossip.rejoin_interval": ("20", 20.0),
+    "gossip.forget_dead": ("3600", 3600.0),
     "consensus.bind": ("127.0.0.1:3", Address("127.0.0.1", 3)),
     "consensus.voters": ("5", 5),
     "api.bind": ("127.0.0.1:4", Address("127.0.0.1", 4)),

@@ -18,6 +18,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "reroute": "reroute",
         "cli-start": "cli_start",
         "agent-idle": "agent_idle",
+        "gossip-serf": "gossip_serf",
     }
 )
 

@@ -10,20 +10,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import re
 import secrets
-import shutil
-import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.result import BenchmarkResult, Criterion, MissingPeerError, Tell
+from benchmarks.result import BenchmarkResult, Criterion, Tell
+from benchmarks.serf import find_serf, sent_per_second
+from benchmarks.usage import Usage, usage
 from constellation_core.testing.child import start_child, stop_child
 from constellation_core.testing.cluster import LocalCluster
 from constellation_core.testing.free_ports import PortPicker
@@ -38,16 +35,11 @@ _SETTLE = 10.0
 _NAMES = ("node-a", "node-b", "node-c")
 _CPU_AIM, _MEMORY_AIM = 0.01, 60.0
 _HOST = "127.0.0.1"
-_TELEMETRY_INTERVAL = 10.0
-_SENT = re.compile(
-    r"^\[([^]]+)\]\[C\] '[^']*memberlist\.(?:udp|tcp)\.sent'.* Sum: ([0-9.]+)", re.MULTILINE
-)
 
 
 def run(tell: Tell) -> BenchmarkResult:
     """Measure; takes about a minute."""
-    if shutil.which("serf") is None:
-        raise MissingPeerError("serf is not installed; on Debian: apt-get install serf")
+    find_serf()
     return asyncio.run(_measure(tell))
 
 
@@ -73,13 +65,13 @@ async def _measure(tell: Tell) -> BenchmarkResult:
         await asyncio.sleep(_SETTLE)
         tell(f"measuring for {SECONDS:g} s")
         ours, peer = {name: cluster.pid(name) for name in _NAMES}, serfs
-        before = {pid: _usage(pid) for pid in (*ours.values(), *peer.values())}
+        before = {pid: usage(pid) for pid in (*ours.values(), *peer.values())}
         sent = await _bytes(cluster)
         await asyncio.sleep(SECONDS)
-        after = {pid: _usage(pid) for pid in before}
+        after = {pid: usage(pid) for pid in before}
         sent_after = await _bytes(cluster)
         serf_bytes = [
-            await _serf_bytes_per_second(pid, folder / "serf" / f"{name}.log")
+            await sent_per_second(pid, folder / "serf" / f"{name}.log")
             for name, pid in serfs.items()
         ]
     our = _figures(before, after, ours)
@@ -100,41 +92,8 @@ async def _measure(tell: Tell) -> BenchmarkResult:
     )
 
 
-# --- from /proc -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Usage:
-    """CPU seconds so far, and megabytes (10^6 bytes).
-
-    Attributes:
-        cpu: seconds, user and system.
-        pss: memory, with pages that several processes share divided among them.
-        rss: memory, with shared pages counted in full in every process.
-        anonymous: the part of ``rss`` that no file stands behind: what the process itself made.
-    """
-
-    cpu: float
-    pss: float
-    rss: float
-    anonymous: float
-
-
-def _usage(pid: int) -> _Usage:
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(stat[11]) + int(stat[12])
-    sizes = {
-        words[0]: int(words[1]) * 1024 / 1e6
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-        if (words := line.split())
-    }
-    return _Usage(
-        ticks / os.sysconf("SC_CLK_TCK"), sizes["Pss:"], sizes["Rss:"], sizes["Anonymous:"]
-    )
-
-
 def _figures(
-    before: Mapping[int, _Usage], after: Mapping[int, _Usage], pids: Mapping[str, int]
+    before: Mapping[int, Usage], after: Mapping[int, Usage], pids: Mapping[str, int]
 ) -> dict[str, float]:
     """Of the costliest agent, so that no average hides it."""
     cpu = max((after[pid].cpu - before[pid].cpu) / SECONDS for pid in pids.values())
@@ -178,7 +137,7 @@ async def _serf_cluster(folder: Path) -> AsyncIterator[dict[str, int]]:
                 )
             )
             process = await start_child(
-                [shutil.which("serf") or "serf", "agent", f"-config-file={config}"],
+                [find_serf(), "agent", f"-config-file={config}"],
                 log_file=folder / f"{name}.log",
             )
             stack.push_async_callback(stop_child, process, 5.0)
@@ -207,28 +166,3 @@ async def _serf_members(rpc: str) -> list[str]:
     if process.returncode:
         return []
     return [each["status"] for each in json.loads(output)["members"]]
-
-
-async def _serf_bytes_per_second(pid: int, log_file: Path) -> float:
-    """What a Serf agent says that it sent, in the last whole intervals of its telemetry.
-
-    On SIGUSR1 it writes the sums of the last minute's intervals, of 10 seconds each, to its log.
-    """
-    os.kill(pid, signal.SIGUSR1)
-
-    async def written() -> dict[str, float]:
-        sums = _sums(log_file)
-        return sums if len(sums) > 2 else {}
-
-    sums = await until(written, 10.0, "Serf's telemetry")
-    # The first interval has the join in it, and the last one may not be over.
-    whole = sorted(sums)[1:-1]
-    return fmean(sums[begin] for begin in whole) / _TELEMETRY_INTERVAL
-
-
-def _sums(log_file: Path) -> dict[str, float]:
-    """Bytes sent by the beginning of the interval."""
-    sums: dict[str, float] = {}
-    for begin, total in _SENT.findall(log_file.read_text(errors="replace")):
-        sums[begin] = sums.get(begin, 0.0) + float(total)
-    return sums

@@ -219,6 +219,8 @@ class Agent:
                 gossip_interval=settings.gossip_interval,
                 gossip_nodes=settings.gossip_nodes,
                 push_pull_interval=settings.push_pull_interval,
+                rejoin_interval=settings.rejoin_interval,
+                forget_dead=settings.forget_dead,
             ),
             bind=bind,
             advertise=advertised(bind, settings.advertise, own),

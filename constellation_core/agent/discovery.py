@@ -11,6 +11,7 @@ from constellation_core.agent.interfaces import HostAddresses
 from constellation_core.catalog import Catalog
 from constellation_core.gossip import Address, Gossip, JoinResult
 from constellation_core.gossip.echo import choose_address
+from constellation_core.model.node import NodeState
 from constellation_core.peers import PeerSource
 from constellation_core.plugins.context import Clock
 from constellation_core.plugins.guard import bounded, explain
@@ -148,9 +149,11 @@ class Discovery:
 
     def _save(self) -> None:
         local = self._gossip.local.name
-        peers = {m.address for m in self._gossip.members() if m.online and m.name != local}
+        others = [m for m in self._gossip.members() if m.name != local]
+        # The dead too: they may be on the other side of a partition that outlasts this process.
+        peers = {m.address for m in others if m.state is not NodeState.LEFT}
         # An empty view is no news: it is what a node that was cut off sees.
-        if peers and peers != self._saved:
+        if any(m.online for m in others) and peers != self._saved:
             try:
                 self._data_dir.save_peers(peers)
             except OSError as error:

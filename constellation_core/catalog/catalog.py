@@ -265,7 +265,7 @@ class Catalog:
             self._sync.forget(member.name)
 
     def on_message(self, payload: bytes) -> None:
-        """A broadcast came."""
+        """A broadcast came, or another node's fingerprint."""
         if payload in self._taken or self._own.said(payload):
             # As most are: everybody hears everything a dozen times.
             self.stats.updates_old += 1
@@ -280,6 +280,8 @@ class Catalog:
                 self._receive(message, payload)
             case Heard() if message.owner == self.node:
                 self._own.hear(message.known)
+            case Compare() if self._sync is not None:
+                self._sync.on_fingerprint(message)
             case _:
                 self.stats.reject(f"{type(message).__name__} is not broadcast")
 

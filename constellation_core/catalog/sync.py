@@ -90,9 +90,17 @@ class AntiEntropy:
     # --- comparing ---------------------------------------------------------------------------
 
     def sync_with_random(self) -> None:
-        """Compare with one random node."""
+        """Compare with one random node.
+
+        A datagram is enough to find that all is well, and nearly always all is; who finds that it
+        is not sees to it. What gets lost is made up for by the next one, or by a push/pull, which
+        brings a fingerprint too. A node that waits for its first comparison needs an answer.
+        """
         for member in self._protocol.table.choose(1, _is_peer):
-            self.sync(member)
+            if self.warm:
+                self._protocol.send(member.address, UserMessage(encode(self.compare())))
+            else:
+                self.sync(member)
 
     def hurry(self) -> None:
         """More changes than broadcasts can carry: compare earlier than usual, once."""
@@ -127,12 +135,19 @@ class AntiEntropy:
 
     def on_state(self, message: Compare, *, join: bool) -> None:
         """A push/pull brought another node's fingerprint."""
-        member = self._protocol.table.get(message.node)
         # Both sides get the other's: one comparison is enough.
-        mine = not self.warm or self._own.state.owner < message.node
-        if member is None or not member.online or not mine:
+        if not self.warm or self._own.state.owner < message.node:
+            self._sync_if_different(message, join=join)
+
+    def on_fingerprint(self, message: Compare) -> None:
+        """A datagram brought another node's fingerprint."""
+        self._sync_if_different(message, join=False)
+
+    def _sync_if_different(self, message: Compare, *, join: bool) -> None:
+        member = self._protocol.table.get(message.node)
+        if member is None or not member.online:
             return
-        if join or message.fingerprint != self.compare().fingerprint:
+        if join or message.fingerprint != self._replica.fingerprint():
             self.sync(member)
 
     def warm_up(self) -> None:

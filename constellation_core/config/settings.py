@@ -163,6 +163,19 @@ class GossipSettings(Section):
         le=600,
         description="Seconds between two full exchanges of state with another node.",
     )
+    rejoin_interval: Real = Field(
+        default=10.0,
+        ge=0.5,
+        le=600,
+        description="Seconds between two attempts to find a node again that is dead, or that was "
+        "known in an earlier life of this agent.",
+    )
+    forget_dead: Real = Field(
+        default=86_400.0,
+        ge=1,
+        le=2_592_000,
+        description="Seconds for which a dead node stays listed. It is tried again for longer.",
+    )
 
     @model_validator(mode="after")
     def _timeout_within_interval(self) -> Self:

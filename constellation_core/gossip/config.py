@@ -48,6 +48,8 @@ class GossipConfig:
         label: names the cluster in clear, before everything that is sent; who has one takes only
             what has the same. memberlist knows labels since 0.3.
         compress: compress what gets smaller by it. Ours is readable for all without.
+        compress_views: whole views of up to so many bytes are compressed in any case, which makes
+            them three times smaller; larger ones would hold up everything else meanwhile.
         checksums: add a CRC to datagrams, for networks that damage packets and no encryption.
     """
 
@@ -75,6 +77,7 @@ class GossipConfig:
     stall: float = 0.5
     label: str = ""
     compress: bool = False
+    compress_views: int = 16_384
     checksums: bool = False
 
     @classmethod

@@ -39,6 +39,7 @@ class Envelope:
         keyring: encrypts; ``None`` for a cluster without encryption.
         label: the cluster's label, at most 255 bytes; empty for none.
         compressing: compress what gets smaller by it.
+        view_limit: compress whole views of up to so many bytes in any case.
         checksums: add a CRC-32 to datagrams. All that is received is checked where it has one.
         encryption_version: 1, or 0 for peers of memberlist's protocol 1.
     """
@@ -48,6 +49,7 @@ class Envelope:
     compressing: bool = False
     checksums: bool = False
     encryption_version: int = 1
+    view_limit: int = 0
 
     @classmethod
     def of(cls, config: GossipConfig, keyring: Keyring | None) -> Envelope:
@@ -60,7 +62,9 @@ class Envelope:
         if len(label) > 255:
             raise ValueError("a label has at most 255 bytes")
         version = 0 if config.protocol_versions[2] == 1 else 1
-        return cls(keyring, label, config.compress, config.checksums, version)
+        return cls(
+            keyring, label, config.compress, config.checksums, version, config.compress_views
+        )
 
     @cached_property
     def header(self) -> bytes:
@@ -111,7 +115,8 @@ class Envelope:
 
     def seal_stream(self, message: bytes) -> bytes:
         """The bytes of a stream that carry ``message``, without :attr:`header`."""
-        message = self._compressed(message)
+        view = message[0] == MessageType.PUSH_PULL and len(message) <= self.view_limit
+        message = self._compressed(message, always=view)
         if self.keyring is None:
             return message
         plain = len(message)
@@ -147,8 +152,8 @@ class Envelope:
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _compressed(self, message: bytes) -> bytes:
-        if not self.compressing or len(message) < _COMPRESS_ABOVE:
+    def _compressed(self, message: bytes, *, always: bool = False) -> bytes:
+        if not (self.compressing or always) or len(message) < _COMPRESS_ABOVE:
             return message
         smaller = compress(message)
         return smaller if len(smaller) < len(message) else message

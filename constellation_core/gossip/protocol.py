@@ -55,6 +55,7 @@ from constellation_core.gossip.streams import StreamMessage
 from constellation_core.gossip.table import MemberTable
 from constellation_core.gossip.timers import Timers
 from constellation_core.gossip.views import Views
+from constellation_core.model.node import NodeState
 
 _NOTABLE_LAG = 0.1
 """Share of the probe timeout by which a timer may be late without the probes being given more."""
@@ -380,6 +381,9 @@ class Protocol:
         for member in self.table.forget():
             self._dissemination.queue.drop(member.name)
             self._delegate.on_forgotten(member)
+            if member.state is NodeState.DEAD:
+                # Both sides of a partition may forget each other before it heals.
+                self._views.remember({member.address})
 
     def _was_late(self, seconds: float) -> None:
         """This process did not run for so long; what was not heard meanwhile proves nothing."""

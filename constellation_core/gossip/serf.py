@@ -190,10 +190,10 @@ class SerfDelegate:
         """Whether something waits to be sent."""
         return len(self._queue) > 0
 
-    def broadcasts(self, room: int, overhead: int) -> Sequence[bytes]:
+    def broadcasts(self, room: int, overhead: int, copies: int) -> Sequence[bytes]:
         """What Serf nodes said, sent on as often as membership is."""
         nodes = self._protocol.table.online_count() if self._protocol is not None else 1
-        return self._queue.take(room, overhead, retransmit_limit(_RETRANSMIT, nodes))
+        return self._queue.take(room, overhead, retransmit_limit(_RETRANSMIT, nodes), copies)
 
     def on_request(self, payload: bytes) -> bytes | None:
         """A message over TCP; Serf makes no difference."""

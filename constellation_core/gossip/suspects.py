@@ -22,6 +22,7 @@ class _Running:
     timer: Timer
     nodes: int
     asked: float | None = None
+    verdict: bool = False
 
 
 class Suspects:
@@ -71,6 +72,15 @@ class Suspects:
         self._running[name] = running = _Running(suspicion, timer, nodes)
         self._schedule(name, running)
 
+    def hasten(self, name: str) -> None:
+        """Somebody says that ``name`` is dead: ask it at once, and wait for its answer only."""
+        running = self._running[name]
+        running.verdict = True
+        if running.asked is None:
+            self._hear(name, running, always=True)
+        else:
+            self._schedule(name, running)
+
     def confirm(self, name: str, source: str) -> bool:
         """``source`` suspects ``name`` too; whether that is worth telling others."""
         running = self._running[name]
@@ -100,12 +110,13 @@ class Suspects:
             running.timer = self._timers.call_at(ask_at, lambda: self._hear(name, running))
         else:
             # However late a confirmation comes, there is time for the suspect to answer.
-            end = max(deadline, running.asked + self._config.probe_timeout)
+            heard = running.asked + self._config.probe_timeout
+            end = heard if running.verdict else max(deadline, heard)
             running.timer = self._timers.call_at(end, lambda: self._expire(name))
 
-    def _hear(self, name: str, running: _Running) -> None:
+    def _hear(self, name: str, running: _Running, *, always: bool = False) -> None:
         """Ask the suspect before the verdict: its objection may have been lost on its way here."""
         running.asked = self._timers.now
-        if self._rng.random() * running.nodes < _LAST_WORDS:
+        if always or self._rng.random() * running.nodes < _LAST_WORDS:
             self._ask(name)
         self._schedule(name, running)

@@ -189,17 +189,9 @@ class MemberTable:
             self.refute(message.incarnation)
             return
         self._output.broadcast(message.node, message)
-        changed = replace(
-            known,
-            incarnation=message.incarnation,
-            state=NodeState.SUSPECT,
-            since=self._timers.now,
-        )
-        self._set(changed)
-        self._suspects.begin(known.name, message.source, self._online)
         if self._rng.random() * self._online < _VOLUNTEERS:
             self._probe_order.hurry(known.name)
-        self._output.notify(MemberEvent(EventKind.UPDATED, changed, known))
+        self._begin_suspicion(message, known)
 
     def dead(self, message: Dead) -> None:
         """``message.node`` is declared dead, or says itself that it leaves."""
@@ -211,9 +203,12 @@ class MemberTable:
         if message.node == self._config.name and not self.leaving:
             self.refute(message.incarnation)
             return
+        left = message.source == message.node
+        if not left and message.source != self._config.name:
+            self._hear_before(message, known)
+            return
         self._suspects.end(message.node)
         self._output.broadcast(message.node, message)
-        left = message.source == message.node
         changed = replace(
             known,
             incarnation=message.incarnation,
@@ -393,6 +388,28 @@ class MemberTable:
         known = self._members.get(name)
         if known is not None and known.state is NodeState.SUSPECT:
             self.dead(Dead(known.incarnation, name, self._config.name))
+
+    def _begin_suspicion(self, message: Suspect | Dead, known: Member) -> None:
+        changed = replace(
+            known,
+            incarnation=message.incarnation,
+            state=NodeState.SUSPECT,
+            since=self._timers.now,
+        )
+        self._set(changed)
+        self._suspects.begin(known.name, message.source, self._online)
+        self._output.notify(MemberEvent(EventKind.UPDATED, changed, known))
+
+    def _hear_before(self, message: Dead, known: Member) -> None:
+        """Ask a member itself before believing others that it is dead.
+
+        The word may come from the other side of a partition that is just over, or be a lie.
+        """
+        if known.state is NodeState.ALIVE:
+            self._begin_suspicion(message, known)
+        elif message.incarnation > known.incarnation:
+            self._set(replace(known, incarnation=message.incarnation))
+        self._suspects.hasten(known.name)
 
     def _accuse(self, name: str) -> None:
         self._output.accuse(self._members[name])

@@ -23,6 +23,8 @@ _SCALE_ABOVE = 32
 _FIRST = 1.0
 """Seconds. A newcomer knows few members, so its news is sent on few times; until that has
 evened out it exchanges whole views more often: after 1, 2, 4, ... seconds."""
+_MOST_REMEMBERED = 256
+"""Addresses of nodes that nobody lists any more; of more the oldest are given up."""
 
 
 class Views:
@@ -43,7 +45,7 @@ class Views:
         self._rng = rng
         self._exchanges = exchanges
         self._delegate = delegate
-        self._remembered: set[Address] = set()
+        self._remembered: dict[Address, None] = {}
         self._wait = config.push_pull_interval
         self._next = Timer(timers.now, lambda: None)
 
@@ -58,8 +60,10 @@ class Views:
         self._begin()
 
     def remember(self, addresses: set[Address]) -> None:
-        """Addresses of nodes from an earlier life, to be tried until they answer."""
-        self._remembered |= addresses
+        """Addresses of nodes that are not known any more, or not yet: tried until they answer."""
+        self._remembered |= dict.fromkeys(sorted(addresses))
+        for oldest in list(self._remembered)[:-_MOST_REMEMBERED]:
+            del self._remembered[oldest]
 
     def sync(
         self, address: Address, done: Callable[[ExchangeFailed | None], None], *, join: bool
@@ -89,9 +93,10 @@ class Views:
         if self._table.all_online and not self._remembered:
             return
         online = {member.address for member in self._table.all() if member.online}
-        self._remembered -= online
+        for address in online & self._remembered.keys():
+            del self._remembered[address]
         lost = {m.address for m in self._table.all() if m.state is NodeState.DEAD}
-        candidates = sorted((lost | self._remembered) - online)
+        candidates = sorted((lost | self._remembered.keys()) - online)
         if candidates:
             self.sync(self._rng.choice(candidates), lambda _: None, join=True)
 

@@ -28,6 +28,7 @@ async def start_child(
     log_file: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    pipe: bool = False,
 ) -> asyncio.subprocess.Process:
     """Start a program, to be called from the main thread.
 
@@ -38,6 +39,8 @@ async def start_child(
         log_file: what it writes is appended to this file.
         env: its whole environment; by default a copy of this process's.
         cwd: its working directory.
+        pipe: standard output is read from the process's ``stdout`` instead; someone has to, or it
+            stands still when the pipe is full.
 
     Raises:
         OSError: when it cannot be started.
@@ -51,7 +54,7 @@ async def start_child(
             str(os.getpid()),
             *map(str, argv),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
+            stdout=asyncio.subprocess.PIPE if pipe else log,
             stderr=log,
             env=env,
             cwd=cwd,
@@ -62,9 +65,9 @@ async def start_child(
 async def stop_child(process: asyncio.subprocess.Process, grace: float) -> None:
     """Stop a child: SIGTERM, and SIGKILL after ``grace`` seconds. No-op when it has ended."""
     if process.returncode is None:
-        process.send_signal(signal.SIGTERM)
-        # One that is paused could not act on it.
+        # One that is paused could not act on the other signal.
         process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace):
                 await process.wait()

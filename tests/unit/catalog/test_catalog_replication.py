@@ -23,20 +23,24 @@ from constellation_core.testing.network import EPOCH_2023
 
 
 def test_a_change_reaches_everybody_in_a_second() -> None:
-    # Of a hundred changes among 20 nodes about one misses somebody, and is found by comparing.
-    fleet = Fleet(20, seed=2)
-    fleet.put("node-3", "web")
-    seconds = fleet.network.run_until(
-        lambda: all(view for view in fleet.views().values()), limit=10
-    )
-    assert seconds <= 1.5
-    fleet.put("node-3", "web", Health.UNHEALTHY)
-    assert (
-        fleet.network.run_until(
-            lambda: all(fleet.health(n, "web.node-3") is Health.UNHEALTHY for n in fleet.names), 10
-        )
-        <= 1.5
-    )
+    times = []
+    for seed in range(8):
+        fleet = Fleet(20, seed)
+        fleet.put("node-3", "web")
+        for health in (Health.HEALTHY, Health.UNHEALTHY):
+            fleet.put("node-3", "web", health)
+            times.append(
+                fleet.network.run_until(
+                    lambda f=fleet, h=health: all(  # type: ignore[misc]
+                        f.health(name, "web.node-3") is h for name in f.names
+                    ),
+                    limit=20,
+                )
+            )
+    times.sort()
+    # A broadcast now and then misses a node, which finds out when it next compares.
+    assert times[-3] <= 1.0
+    assert times[-1] <= 15.0
 
 
 def test_what_is_withdrawn_is_gone_everywhere() -> None:
@@ -146,6 +150,29 @@ def test_a_bad_value_stops_at_the_first_neighbour(payload: bytes) -> None:
     assert fleet.catalogs["node-2"].stats.rejected == 0
     assert all(view == before for view in fleet.views().values())
     assert fleet.network.agrees_on_members()
+
+
+def test_calm_nodes_compare_without_a_connection_and_what_was_missed_is_found() -> None:
+    fleet = Fleet(4)
+    fleet.put("node-0", "web")
+    fleet.network.run_for(120)
+    assert fleet.agrees()
+
+    def requests() -> int:
+        stats = [node.protocol.stats for node in fleet.network.running()]
+        return sum(each.streams_out.by_kind().get("user", (0, 0))[0] for each in stats)
+
+    before = requests()
+    fleet.network.run_for(120)
+    assert requests() == before
+    fleet.network.conditions.split(*([fleet.node(name)] for name in fleet.names))
+    fleet.put("node-0", "web", Health.UNHEALTHY)
+    # Until it is sent on no more; too short for anybody to be taken for dead.
+    fleet.network.run_for(1.5)
+    assert not fleet.agrees()
+    fleet.network.conditions.heal()
+    fleet.converge(limit=40)
+    assert requests() > before
 
 
 def test_the_bucket_bounds_what_a_node_sends() -> None:

@@ -55,6 +55,8 @@ EXAMPLES = {
     "gossip.gossip_interval": ("1", 1.0),
     "gossip.gossip_nodes": ("4", 4),
     "gossip.push_pull_interval": ("60", 60.0),
+    "gossip.rejoin_interval": ("20", 20.0),
+    "gossip.forget_dead": ("3600", 3600.0),
     "catalog.bytes_per_second": ("20000", 20_000),
     "catalog.damping": ("10", 10.0),
     "consensus.bind": ("127.0.0.1:3", Address("127.0.0.1", 3)),

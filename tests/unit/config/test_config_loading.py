@@ -255,6 +255,8 @@ def test_the_timings_are_those_of_the_protocol() -> None:
         "gossip_interval",
         "gossip_nodes",
         "push_pull_interval",
+        "rejoin_interval",
+        "forget_dead",
     ):
         assert getattr(ours, name) == getattr(protocol, name), name
 

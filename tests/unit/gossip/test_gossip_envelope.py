@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.envelope import STREAM_HEADER, Envelope
 from constellation_core.gossip.keyring import DecryptError, Keyring
-from constellation_core.gossip.messages import DecodeError, Nack, encode
+from constellation_core.gossip.messages import (
+    DecodeError,
+    MessageType,
+    Nack,
+    NodeRow,
+    PushPull,
+    UserMessage,
+    encode,
+)
 from constellation_core.gossip.packets import compound
+from constellation_core.gossip.streams import decode_stream, encode_stream
 
 RING = Keyring([b"k" * 32])
 MESSAGE = encode(Nack(5))
@@ -71,3 +80,21 @@ def test_settings_make_the_envelope() -> None:
     assert (envelope.label, envelope.compressing, envelope.encryption_version) == (b"prod", True, 0)
     with pytest.raises(ValueError, match="255"):
         Envelope.of(GossipConfig("a", label="x" * 300), RING)
+
+
+def test_whole_views_are_compressed_up_to_a_size_and_nothing_else_is() -> None:
+    config = GossipConfig("a", compress_views=4096)
+    envelope = Envelope.of(config, None)
+
+    def view(rows: int) -> bytes:
+        row = NodeRow("node", b"\x0a\0\0\1", 7946, b"m" * 40, 5, 0, config.versions)
+        return encode_stream(PushPull(False, (row,) * rows, b""))
+
+    small, large = view(20), view(200)
+    sealed = envelope.seal_stream(small)
+    assert sealed[0] == MessageType.COMPRESS
+    assert len(sealed) < len(small) / 2
+    assert decode_stream(sealed) == decode_stream(small)
+    assert envelope.seal_stream(large) == large
+    request = encode_stream(UserMessage(b"r" * 1000))
+    assert envelope.seal_stream(request) == request

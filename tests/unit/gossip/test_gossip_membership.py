@@ -185,6 +185,19 @@ def test_a_partition_heals_however_long_it_was() -> None:
     assert network.run_until(network.agrees_on_members, limit=60) < 40
 
 
+def test_a_partition_heals_that_outlasts_the_memory_of_the_dead() -> None:
+    network = SimulatedNetwork(
+        10, config=lambda name: GossipConfig(name, forget_dead=30, gossip_to_dead=5)
+    )
+    nodes = cluster(network, 5)
+    network.conditions.split(nodes[:2], nodes[2:])
+    network.run_for(120)
+    assert nodes[0].state_of("node-4") is None
+    assert nodes[4].state_of("node-0") is None
+    network.conditions.heal()
+    assert network.run_until(network.agrees_on_members, limit=60) < 40
+
+
 def test_a_one_way_path_is_found_and_survives() -> None:
     network = SimulatedNetwork(11)
     nodes = cluster(network, 8)

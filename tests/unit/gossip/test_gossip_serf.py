@@ -57,7 +57,7 @@ class Node:
 
     def waiting(self) -> list[bytes]:
         """What waits to be broadcast, taken out one time."""
-        return list(self.serf.broadcasts(10_000, 3))
+        return list(self.serf.broadcasts(10_000, 3, 1))
 
     def answers(self) -> list[Fields]:
         """The answers to queries that were sent to the asker."""

@@ -71,6 +71,10 @@ class Catalog:
         on_epoch: told the new epoch when this node cannot go on with the one that it has.
         wall: the wall clock, in seconds since 1970.
         decoder: decodes what others say; simulated nodes may share one.
+
+    Attributes:
+        node: this node's name.
+        stats: what was counted.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Catalog:
         wall: Callable[[], float] = time.time,
         decoder: Decoder | None = None,
     ) -> None:
+        self.node = node
         self._config = config or CatalogConfig()
         self._rng = rng
         self._on_event = on_event
@@ -108,11 +113,6 @@ class Catalog:
         self._sync: AntiEntropy | None = None
 
     # --- what this node publishes ------------------------------------------------------------
-
-    @property
-    def node(self) -> str:
-        """This node's name."""
-        return self._own.state.owner
 
     @property
     def epoch(self) -> int:

@@ -173,14 +173,22 @@ class OwnerState:
         }
         # Where nothing else is known, all nodes of a simulation can share the snapshot's map.
         rows = {**rows, **newer} if rows or not whole else update.by_key
-        size = sum(row.size for row in rows.values())
+        if whole or anew:
+            size = sum(row.size for row in rows.values())
+            newest = max((row.version for row in rows.values()), default=0)
+        else:
+            replaced = [old for key in newer if (old := before.get(key)) is not None]
+            size = self.size + sum(row.size for row in newer.values())
+            size -= sum(row.size for row in replaced)
+            newest = max((row.version for row in newer.values()), default=0)
+            newest = max(newest, self._newest)
         if len(rows) > MAX_ROWS or size > most:
             raise ValueError(f"{self.owner} publishes more than fits")
         if anew:
             self.epoch, self.version, self.heard, self.buried = update.epoch, 0, 0, 0
             self.damaged = False
             self._beyond.clear()
-        self.rows, self.size = rows, size
+        self.rows, self.size, self._newest, self._mark = rows, size, newest, None
         self.heard = max(self.heard, update.version)
         if leads_on or update.version > self.version:
             self.damaged = update.damaged or (self.damaged and not whole)
@@ -191,7 +199,6 @@ class OwnerState:
             self._beyond = sorted((*self._beyond, (update.base, update.version)))[-_MOST_RANGES:]
         if whole:
             self.buried = max(self.buried, update.version)
-        self._changed()
         touched = before.keys() | rows.keys() if whole or anew else update.by_key.keys()
         return _differences(before, rows, touched)
 
@@ -220,8 +227,8 @@ class OwnerState:
         self.rows = {row.key: replace(row, version=version) for row in living}
         self.size = sum(row.size for row in living)
         self.epoch, self.version, self.heard = epoch, version, version
-        self.buried = version
-        self._changed()
+        self.buried = self._newest = version
+        self._mark = None
 
     def _is_newer(self, row: Row) -> bool:
         if row.version <= self.version:
@@ -237,10 +244,6 @@ class OwnerState:
             elif version > self.version:
                 left.append((base, version))
         self._beyond = left
-
-    def _changed(self) -> None:
-        self._mark = None
-        self._newest = max((row.version for row in self.rows.values()), default=0)
 
     def _make_mark(self) -> int:
         living = sorted(

@@ -143,14 +143,14 @@ class Replica:
             from_owner: whether the owner itself was asked.
         """
         owner = update.owner
-        epoch = self._current(owner)
-        if update.epoch != epoch:
-            return Taken(early=True)
         state = self.state(owner)
         instead = from_owner and update.base == 0
         if not instead and not state.is_news(update):
             self._stats.updates_old += 1
             return _NOTHING
+        epoch = self._current(owner)
+        if update.epoch != epoch:
+            return Taken(early=True)
         if not self.believable(epoch, owner):
             ahead = epoch - int(self._wall())
             self._stats.reject(f"{owner} began {ahead} s after now: its clock or ours is wrong")

@@ -59,6 +59,8 @@ class Fleet:
     ) -> Catalog:
         """Start a node; one of the same name that runs no more is replaced.
 
+        One that ran before remembers the addresses of the others, as an agent does on its disk.
+
         Args:
             name: its name.
             epoch: of its rows; by default the time on its clock.
@@ -79,7 +81,11 @@ class Fleet:
         catalog = Catalog(name, epoch, rng, self._config, on_epoch=tell_epoch, wall=wall)
         self.catalogs[name] = catalog
         meta = encode_tags(with_epoch({}, epoch))
+        again = name in self.network.nodes
         node = self.network.add(name, delegate=catalog, meta=meta, clock_offset=clock_offset)
+        if again:
+            others = {other.address for other in self.network.nodes.values() if other is not node}
+            node.protocol.remember(others)
         return catalog
 
     def put(

@@ -191,12 +191,15 @@ def test_the_bucket_bounds_what_a_node_sends() -> None:
     fleet.converge()
 
 
-@settings(max_examples=10)
+STEPS = ["put", "fail", "withdraw", "kill", "restart", "restore", "split", "heal", "loss"]
+
+
+@settings(max_examples=12)
 @given(
     st.integers(0, 2**32),
     st.lists(
         st.tuples(
-            st.sampled_from(["put", "withdraw", "kill", "restart", "split", "heal", "loss"]),
+            st.sampled_from(STEPS),
             st.integers(0, 3),
             st.sampled_from(["web", "api"]),
             st.floats(0.05, 8),
@@ -208,23 +211,34 @@ def test_whatever_happened_all_see_what_the_owners_said(
     seed: int, steps: list[tuple[str, int, str, float]]
 ) -> None:
     fleet = Fleet(4, seed)
-    said: dict[str, dict[str, int]] = {name: {} for name in fleet.names}
+    said: dict[str, dict[str, tuple[int, Health]]] = {name: {} for name in fleet.names}
+    known: dict[tuple[Catalog, str], tuple[int, int]] = {}
+
+    def nobody_goes_back() -> None:
+        for catalog in fleet.catalogs.values():
+            for owner, (epoch, version) in catalog.versions().items():
+                before = known.get((catalog, owner), (0, 0))
+                assert before[0] != epoch or before[1] <= version
+                known[catalog, owner] = (epoch, version)
+
     for number, (what, who, service, seconds) in enumerate(steps):
         name = f"node-{who}"
         running = fleet.node(name).running
         match what:
-            case "put" if running:
-                fleet.put(name, service, restarts=number)
-                said[name][f"{service}.{name}"] = number
+            case "put" | "fail" if running:
+                health = Health.HEALTHY if what == "put" else Health.CRASH_LOOPING
+                fleet.put(name, service, health, restarts=number)
+                said[name][f"{service}.{name}"] = (number, health)
             case "withdraw" if running:
                 fleet.catalogs[name].withdraw_instance(f"{service}.{name}")
                 said[name].pop(f"{service}.{name}", None)
             case "kill" if running and len(fleet.names) > 1:
                 fleet.node(name).kill()
-            case "restart":
+            case "restart" | "restore":
                 fleet.node(name).kill()
                 fleet.network.run_for(1)
-                fleet.start(name)
+                # A backup of its disk, and a clock that was set back with it.
+                fleet.start(name, EPOCH_2023 if what == "restore" else None)
                 said[name] = {}
                 others = [other for other in fleet.names if other != name]
                 if others:
@@ -237,13 +251,20 @@ def test_whatever_happened_all_see_what_the_owners_said(
             case "loss":
                 fleet.network.conditions.loss = who / 10
         fleet.network.run_for(seconds)
+        nobody_goes_back()
     fleet.network.conditions.heal()
     fleet.network.conditions.loss = 0
-    expected = {name: number for owner in fleet.names for name, number in said[owner].items()}
+    expected = {name: what for owner in fleet.names for name, what in said[owner].items()}
 
     def right() -> bool:
+        nobody_goes_back()
         return all(
-            {i.id: i.restarts for i in view if i.health is Health.HEALTHY} == expected
+            {
+                each.id: (each.restarts, each.health)
+                for each in view
+                if each.health is not Health.UNREACHABLE
+            }
+            == expected
             for view in fleet.views().values()
         )
 

@@ -134,13 +134,23 @@ async def _key(view: AgentView) -> VerifyResult:
             "warn", "gossip is not encrypted", "set [gossip] encryption = true on every node"
         )
     wrong = [result.seed for result in view.discovery.results.values() if result.wrong_key]
-    sources = sorted(view.wrong_keys())
-    if wrong or sources:
-        where = ", ".join(dict.fromkeys([*wrong, *sources]))
+    senders = view.wrong_keys()
+    hosts = {member.address[0] for member in view.gossip.members()}
+    fellows = [source for source in senders if source in hosts]
+    if wrong or fellows:
+        where = ", ".join(dict.fromkeys([*wrong, *sorted(fellows)]))
         return VerifyResult(
             "fail",
             f"the cluster key differs from that of {where} (ours is {view.key.fingerprint()})",
             "copy the cluster key file from a node of the cluster, mode 0600, and restart",
+        )
+    if senders:
+        return VerifyResult(
+            "warn",
+            f"{', '.join(sorted(senders))}: no node of this cluster, sends what the key does not "
+            "open",
+            "if it should be a node, copy the cluster key file to it; if not, keep it away from "
+            f"port {view.gossip.local.address[1]}",
         )
     return VerifyResult("ok", f"key {view.key.fingerprint()}")
 

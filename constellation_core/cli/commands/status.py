@@ -35,8 +35,8 @@ def _show(status: dict[str, Any]) -> None:
     gossip = status["gossip"]
     for source, count in gossip["wrong_keys"].items():
         console.print(
-            f"  [red]{output.escaped(source)} uses another cluster key ({count} messages); ours "
-            f"is {status['key']}[/red]"
+            f"  [red]{output.escaped(source)} sends what our cluster key {status['key']} does "
+            f"not open ({count} messages): another key, or a stranger[/red]"
         )
     services = status["services_file"]
     if services["error"]:

@@ -139,6 +139,8 @@ class MemberTable:
         if message.node == self._config.name:
             self._alive_self(message)
             return
+        if self._is_known(message.node, message.incarnation, message.address, message.port):
+            return
         claim = self._claim(message)
         if claim is None:
             return
@@ -227,16 +229,7 @@ class MemberTable:
         """
         for row in rows:
             if row.state == 0:
-                known = self._members.get(row.name)
-                if (
-                    known is not None
-                    and known.state is NodeState.ALIVE
-                    and row.incarnation <= known.incarnation
-                    and row.name != self._config.name
-                    and row.address == pack_ip(known.address[0])
-                    and row.port == known.address[1]
-                ):
-                    # No news, as nearly always: a large view has a thousand of these.
+                if self._is_known(row.name, row.incarnation, row.address, row.port):
                     continue
                 self.alive(
                     Alive(row.incarnation, row.name, row.address, row.port, row.meta, row.versions)
@@ -338,6 +331,18 @@ class MemberTable:
         )
         if self.conflicts.is_news(conflict):
             self._output.notify(MemberEvent(kind, claim, holder))
+
+    def _is_known(self, name: str, incarnation: int, address: bytes, port: int) -> bool:
+        """Whether that a member is alive is no news, as nearly always: everybody says so."""
+        known = self._members.get(name)
+        return (
+            known is not None
+            and known.state is NodeState.ALIVE
+            and incarnation <= known.incarnation
+            and name != self._config.name
+            and address == pack_ip(known.address[0])
+            and port == known.address[1]
+        )
 
     # --- rules -------------------------------------------------------------------------------
 

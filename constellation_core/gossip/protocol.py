@@ -402,6 +402,10 @@ class Protocol:
         member = self.table.get(ping.source_node) if ping.source_node else None
         if member is None or member.name == self._config.name:
             return
+        if not member.online:
+            # It lives, so what is believed of it here is wrong: let it object.
+            by = member.name if member.state is NodeState.LEFT else self._config.name
+            self.send(source, Dead(member.incarnation, member.name, by))
         if source != member.address:
             self.seen_from[member.name] = source
         elif self.seen_from:

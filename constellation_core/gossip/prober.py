@@ -125,10 +125,9 @@ class Prober:
             probe.deadline = self._timers.postpone(probe.deadline, seconds)
             probe.timers = [self._timers.postpone(timer, seconds) for timer in probe.timers]
 
-    def on_ping(self, ping: Ping, source: Address) -> None:
-        """Answer, unless somebody else was meant."""
-        if ping.node in ("", self._config.name):
-            self._output.send(source, Ack(ping.seq))
+    def on_ping(self, ping: Ping) -> list[Ack]:
+        """The answer; none when somebody else was meant."""
+        return [Ack(ping.seq)] if ping.node in ("", self._config.name) else []
 
     def on_indirect_ping(self, request: IndirectPing, target: Address, source: Address) -> None:
         """Ping on behalf of ``source`` and pass the answer on."""

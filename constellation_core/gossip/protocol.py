@@ -151,6 +151,7 @@ class Protocol:
         self.timers.now = max(now, self.timers.now)
         self.stats.datagrams_in += 1
         self.stats.bytes_in += len(data)
+        answers: list[Plain] = []
         try:
             for part in self.envelope.open_datagram(data):
                 kind = part[0]
@@ -161,7 +162,7 @@ class Protocol:
                     self._delegate.on_message(part[1:])
                     continue
                 try:
-                    self._on_message(decode(part), source)
+                    self._on_message(decode(part), source, answers)
                 except DecodeError:
                     self.stats.malformed += 1
         except DecryptError:
@@ -170,6 +171,8 @@ class Protocol:
             self.stats.malformed += 1
         else:
             self.paths.heard(source, self.timers.now)
+        if answers:
+            self.send(source, *answers)
 
     def on_request(self, request: StreamMessage, now: float) -> StreamMessage | None:
         """A message came on a stream; returns the answer, if there is one."""
@@ -352,11 +355,13 @@ class Protocol:
         if self._guard.given_way_to is None:
             self._prober.probe_next()
 
-    def _on_message(self, message: Plain | UserMessage, source: Address) -> None:
+    def _on_message(
+        self, message: Plain | UserMessage, source: Address, answers: list[Plain]
+    ) -> None:
         match message:
             case Ping():
                 self._note_source(message, source)
-                self._prober.on_ping(message, source)
+                answers += self._prober.on_ping(message)
             case IndirectPing():
                 try:
                     target = (unpack_ip(message.target), message.port)
@@ -373,7 +378,7 @@ class Protocol:
                 self.table.suspect(message)
                 if message.node == self._config.name and not self.table.leaving:
                     # Who still says so has not heard the objection.
-                    self.send(source, self.table.local.alive())
+                    answers.append(self.table.local.alive())
             case Dead():
                 self.table.dead(message)
 

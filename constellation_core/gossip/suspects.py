@@ -54,8 +54,12 @@ class Suspects:
     def __contains__(self, name: str) -> bool:
         return name in self._running
 
-    def begin(self, name: str, source: str, nodes: int) -> None:
-        """``source`` suspects ``name``, in a cluster of ``nodes``."""
+    def begin(self, name: str, source: str, nodes: int) -> int:
+        """``source`` suspects ``name``, in a cluster of ``nodes``.
+
+        Returns:
+            How many others should confirm it.
+        """
         config = self._config
         shortest, longest = suspicion_times(
             config.suspicion_multiplier,
@@ -71,6 +75,7 @@ class Suspects:
         timer = self._timers.call_at(suspicion.deadline, lambda: None)
         self._running[name] = running = _Running(suspicion, timer, nodes)
         self._schedule(name, running)
+        return expected
 
     def hasten(self, name: str) -> None:
         """Somebody says that ``name`` is dead: ask it at once, and wait for its answer only."""

@@ -39,8 +39,10 @@ from constellation_core.model.node import NodeState
 _FEW = 4
 """So many guesses for each member that is wanted, before all are looked at."""
 
-_VOLUNTEERS = 8.0
-"""So many nodes, on average, probe a suspect at once when they hear of the suspicion."""
+_VOLUNTEERS = 1.0
+_VOLUNTEERS_EACH = 2.0
+"""So many nodes, on average, and so many more for each confirmation that is wanted, probe a suspect
+at once when they hear of the suspicion. More would be a burden for one that is only slow."""
 
 
 class TableOutput(Protocol):
@@ -191,9 +193,9 @@ class MemberTable:
             self.refute(message.incarnation)
             return
         self._output.broadcast(message.node, message)
-        if self._rng.random() * self._online < _VOLUNTEERS:
+        wanted = self._begin_suspicion(message, known)
+        if self._rng.random() * self._online < _VOLUNTEERS + _VOLUNTEERS_EACH * wanted:
             self._probe_order.hurry(known.name)
-        self._begin_suspicion(message, known)
 
     def dead(self, message: Dead) -> None:
         """``message.node`` is declared dead, or says itself that it leaves."""
@@ -394,7 +396,8 @@ class MemberTable:
         if known is not None and known.state is NodeState.SUSPECT:
             self.dead(Dead(known.incarnation, name, self._config.name))
 
-    def _begin_suspicion(self, message: Suspect | Dead, known: Member) -> None:
+    def _begin_suspicion(self, message: Suspect | Dead, known: Member) -> int:
+        """Returns how many others should confirm it."""
         changed = replace(
             known,
             incarnation=message.incarnation,
@@ -402,8 +405,9 @@ class MemberTable:
             since=self._timers.now,
         )
         self._set(changed)
-        self._suspects.begin(known.name, message.source, self._online)
+        wanted = self._suspects.begin(known.name, message.source, self._online)
         self._output.notify(MemberEvent(EventKind.UPDATED, changed, known))
+        return wanted
 
     def _hear_before(self, message: Dead, known: Member) -> None:
         """Ask a member itself before believing others that it is dead.

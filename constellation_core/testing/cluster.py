@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import aiohttp
 import tomlkit
@@ -38,6 +38,19 @@ _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _STOP_GRACE = 15.0
 # Of the 107 characters that a unix socket's path may have, the rest is for its name.
 _LONGEST_FOLDER = 107 - len("/data/agent.sock")
+
+
+class Hosts(Protocol):
+    """Where nodes run: :class:`~constellation_core.testing.namespaces.NamespaceNetwork`, say.
+
+    Their files are those of this host, unix sockets included.
+    """
+
+    def address(self, name: str) -> str:
+        """The address of a node's host, an IPv4 literal."""
+
+    def command(self, name: str, argv: Sequence[str | Path]) -> Sequence[str | Path]:
+        """A command line that runs ``argv`` there, as the same process."""
 
 
 class NodeEndedError(RuntimeError):
@@ -72,7 +85,7 @@ class LocalNode:
 
 
 class LocalCluster:
-    """Agents on ``127.0.0.1``, on free ports, with one cluster key.
+    """Agents on ``127.0.0.1`` or on hosts of their own, on free ports, with one cluster key.
 
     Entering starts all of them; leaving stops all of them, services included. When the process
     that runs this is killed, they end too.
@@ -84,6 +97,8 @@ class LocalCluster:
         services: text of the services file that every node gets; ``None`` for none.
         plugins: enabled on every node.
         settings: further tables of agent.toml, by name.
+        hosts: where they run, if not on ``127.0.0.1``; then their APIs are asked over their
+            unix sockets.
     """
 
     def __init__(
@@ -94,11 +109,13 @@ class LocalCluster:
         services: str | None = None,
         plugins: Sequence[str] = ("process", "monitor"),
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         self._folder = folder
         self._services = services
         self._plugins = plugins
         self._settings = settings or {}
+        self._hosts = hosts
         longest = max(len(str(folder / name)) for name in names)
         if longest > _LONGEST_FOLDER:
             raise ValueError(
@@ -110,8 +127,8 @@ class LocalCluster:
             name: LocalNode(
                 name,
                 folder / name,
-                f"{_HOST}:{ports.pick()}",
-                f"http://{_HOST}:{ports.pick()}",
+                f"{self._host(name)}:{ports.pick()}",
+                f"http://{self._host(name)}:{ports.pick()}",
             )
             for name in names
         }
@@ -160,8 +177,16 @@ class LocalCluster:
             for key, value in os.environ.items()
             if "CONSTELLATION" not in key and key not in _SETTINGS
         }
+        argv: Sequence[str | Path] = [
+            sys.executable,
+            "-m",
+            "constellation_core.agent",
+            node.config_file,
+        ]
+        if self._hosts is not None:
+            argv = self._hosts.command(name, argv)
         self._running[name] = await start_child(
-            [sys.executable, "-m", "constellation_core.agent", node.config_file],
+            argv,
             log_file=node.log_file,
             env=env,
             cwd=node.folder,
@@ -197,6 +222,8 @@ class LocalCluster:
         """
         if self._session is None:
             raise RuntimeError("the cluster was not entered")
+        if self._hosts is not None:
+            return await self._over_socket(name, "GET", path)
         url = f"{self.nodes[name].api}{path}"
         try:
             async with self._session.get(url) as answer:
@@ -261,12 +288,15 @@ class LocalCluster:
 
     async def post(self, name: str, path: str) -> Any:
         """Ask a node for a change, over its unix socket; its answer. Raises as :meth:`get`."""
+        return await self._over_socket(name, "POST", path)
+
+    async def _over_socket(self, name: str, method: str, path: str) -> Any:
         socket = self.nodes[name].folder / "data" / "agent.sock"
         connector = aiohttp.UnixConnector(str(socket))
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=_REQUEST_TIMEOUT) as session,
-                session.post(f"http://agent{path}") as answer,
+                session.request(method, f"http://agent{path}") as answer,
             ):
                 if answer.status != 200:
                     raise OSError(f"{path} of {name} answers {answer.status}")
@@ -279,6 +309,9 @@ class LocalCluster:
         log_file = self.nodes[name].log_file
         text = log_file.read_text(errors="replace") if log_file.exists() else ""
         return " | ".join(text.splitlines()[-lines:]) or "its log is empty"
+
+    def _host(self, name: str) -> str:
+        return self._hosts.address(name) if self._hosts is not None else _HOST
 
     # --- files ---
 

@@ -97,7 +97,7 @@ class NetworkNamespace:
         return _run(*map(str, self.command(argv)))
 
     def bytes_sent(self, interface: str = "lo") -> int:
-        """What an interface has sent so far, in bytes, with all headers."""
+        """What an interface has sent so far, in bytes; on loopback with the headers from IP on."""
         lines = self.run("cat", "/proc/net/dev").splitlines()
         for line in lines:
             name, _, numbers = line.partition(":")

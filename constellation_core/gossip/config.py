@@ -34,7 +34,8 @@ class GossipConfig:
         gossip_to_dead: how long dead members are still told, so that they can object.
         forget_dead: how long dead members stay listed and are tried again.
         forget_left: how long members that left stay listed.
-        reclaim_dead: how long a member must be dead before its name may come from elsewhere.
+        reclaim_dead: how long a member must be dead before its name may come from elsewhere. 0 is
+            at once; memberlist takes 0 for never.
         name_retry: a node that gave its name up to an elder one tries again after so long.
         most_members: how many members are kept, online or not; further names are refused.
         rejoin_interval: a dead or remembered member is tried every so often.

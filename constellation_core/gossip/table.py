@@ -337,14 +337,10 @@ class MemberTable:
     def _is_known(self, name: str, incarnation: int, address: bytes, port: int) -> bool:
         """Whether that a member is alive is no news, as nearly always: everybody says so."""
         known = self._members.get(name)
-        return (
-            known is not None
-            and known.state is NodeState.ALIVE
-            and incarnation <= known.incarnation
-            and name != self._config.name
-            and address == pack_ip(known.address[0])
-            and port == known.address[1]
-        )
+        if known is None or known.state is not NodeState.ALIVE or name == self._config.name:
+            return False
+        there = (pack_ip(known.address[0]), known.address[1])
+        return incarnation <= known.incarnation and (address, port) == there
 
     # --- rules -------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "cli-start": "cli_start",
         "agent-idle": "agent_idle",
         "gossip-serf": "gossip_serf",
+        "gossip-partitions": "gossip_partitions",
         "gossip-scale": "gossip_scale",
     }
 )

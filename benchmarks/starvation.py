@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -48,13 +49,16 @@ class CgroupV1:
     """The quota of Linux's scheduler, through the first version of control groups."""
 
     name = "CPU quota of a control group (v1)"
+    _controller = "cpu"
 
     def __init__(self) -> None:
         self._parent = _ROOT / "cpu"
 
     @contextlib.contextmanager
-    def group(self):  # type: ignore[no-untyped-def]
+    def group(self) -> Iterator[Path]:
         """A group of its own, empty again and gone afterwards."""
+        if not (self._parent / "cgroup.procs").exists():
+            raise FileNotFoundError(errno.ENOENT, f"{self._parent} is no control group")
         folder = self._parent / f"constellation-{os.getpid()}-{next(_NUMBERS)}"
         folder.mkdir()
         try:
@@ -82,8 +86,6 @@ class CgroupV1:
                     with contextlib.suppress(ProcessLookupError):
                         (home / "cgroup.procs").write_text(str(pid))
 
-    _controller = "cpu"
-
 
 class CgroupV2(CgroupV1):
     """The same through the second version of control groups."""
@@ -93,8 +95,10 @@ class CgroupV2(CgroupV1):
 
     def __init__(self) -> None:
         self._parent = _ROOT
-        with contextlib.suppress(OSError):
-            (_ROOT / "cgroup.subtree_control").write_text("+cpu")
+        control = _ROOT / "cgroup.subtree_control"
+        if control.exists():
+            with contextlib.suppress(OSError):
+                control.write_text("+cpu")
 
     def limit(self, folder: Path, cores: float) -> None:
         """Set the quota."""

@@ -23,6 +23,7 @@ _SCALE_ABOVE = 32
 _FIRST = 1.0
 """Seconds. A newcomer knows few members, so its news is sent on few times; until that has
 evened out it exchanges whole views more often: after 1, 2, 4, ... seconds."""
+_TRIES_WHEN_LOST = 3
 _MOST_REMEMBERED = 256
 """Addresses of nodes that nobody lists any more; of more the oldest are given up."""
 
@@ -97,8 +98,10 @@ class Views:
             del self._remembered[address]
         lost = {m.address for m in self._table.all() if m.state is NodeState.DEAD}
         candidates = sorted((lost | self._remembered.keys()) - online)
-        if candidates:
-            self.sync(self._rng.choice(candidates), lambda _: None, join=True)
+        # Who has lost most of the others is likelier to be the one that is cut off.
+        tries = _TRIES_WHEN_LOST if len(online) < len(candidates) else 1
+        for address in self._rng.sample(candidates, min(tries, len(candidates))):
+            self.sync(address, lambda _: None, join=True)
 
     def _view(self, *, join: bool) -> PushPull:
         # The dead as well, as long as they are known: after a partition each side holds the other

@@ -43,7 +43,7 @@ NODES = int(os.environ.get("BENCHMARK_NODES", "30"))
 # Until the exchanges of whole views, which young nodes make more often, have their usual pace.
 _SETTLE = 60.0
 _IDLE = 40.0
-_KILLS, _KILLS_AT_OUR_PACE = 8, 16
+_KILLS, _KILLS_AT_OUR_PACE = 12, 20
 _STARVE, _AFTERWARDS = 30.0, 10.0
 _DETECTION_AIM = 4.0
 _TOLERANCE = 1.05
@@ -52,7 +52,7 @@ _BUSY = "while True: pass"
 
 
 def run(tell: Tell) -> BenchmarkResult:
-    """Measure; takes about seven minutes."""
+    """Measure; takes about eight minutes."""
     find_serf()
     return asyncio.run(_measure(tell))
 
@@ -231,6 +231,7 @@ async def _kills(cluster: _Cluster) -> None:
     cluster.figures |= {
         "first_notices_s": round(median(first), 2),
         "all_notice_s": round(median(last), 2),
+        "all_notice_mean_s": round(fmean(last), 2),
         "all_notice_worst_s": round(max(last), 2),
     }
 
@@ -280,8 +281,8 @@ def _result(figures: Mapping[str, Mapping[str, Any]], starved_by: str) -> Benchm
                 lan["bytes_per_s"] <= serf["bytes_per_s"],
             ),
             Criterion(
-                "at Serf's timings a kill -9 is noticed by all no later than in Serf (median, 5 %)",
-                lan["all_notice_s"] <= _TOLERANCE * serf["all_notice_s"],
+                "at Serf's timings a kill -9 is noticed by all no later than in Serf (mean, 5 %)",
+                lan["all_notice_mean_s"] <= _TOLERANCE * serf["all_notice_mean_s"],
             ),
             Criterion(
                 f"at our timings all notice every kill -9 within {_DETECTION_AIM:g} s",

@@ -1,0 +1,278 @@
+"""The journal: term, vote and log entries, durable before anybody hears of them.
+
+Append-only. What is added waits in memory until :meth:`Journal.sync` writes it and calls
+``fdatasync``: the transport does so before it sends, so one sync covers all that came in one
+turn of the loop (group commit). A failed write or sync is final, because the kernel may have
+dropped the pages ("fsyncgate"): the caller must halt, and the file is read anew at the next
+start. Trimming and resetting write a new file and rename it.
+
+:class:`Journal` has the methods and names that PySyncObj calls on its own journal.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from constellation_core.consensus.engine import records
+from constellation_core.consensus.engine.commands import MEMBERSHIP, Entry, check_command
+from constellation_core.consensus.engine.files import FaultPoint, no_faults, replace_file, write_all
+from constellation_core.consensus.engine.identity import Identity
+from constellation_core.consensus.interface import Corrupt
+
+_HEADER = struct.Struct("<8s16s16sI")
+_MAGIC = b"CNSTJNL1"
+
+
+class Journal:
+    """An open journal. Positions are those of a list; indexes are Raft's.
+
+    Args:
+        path: the file; it must exist, see :func:`write_journal`.
+        identity: whose journal it must be.
+        faults: fault points, for tests.
+        datasync: makes an open file durable; for tests.
+
+    Raises:
+        Corrupt: durable records cannot be read, or it is not this voter's journal.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        *,
+        faults: FaultPoint = no_faults,
+        datasync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        self._path = path
+        self._identity = identity
+        self._faults = faults
+        self._datasync = datasync
+        self._entries: list[Entry] = []
+        self._changes: list[int] = []
+        self._term = 0
+        self._voted_for: str | None = None
+        self._commit = 0
+        self._pending = bytearray()
+        self._fd = -1
+        self._end = 0
+        self._load()
+
+    # What PySyncObj calls, under its names.
+
+    def add(self, command: bytes, idx: int, term: int) -> None:
+        """Append an entry; durable after the next :meth:`sync`."""
+        self._append(records.ENTRY, records.TWO.pack(idx, term) + command)
+        self._remember((command, idx, term))
+
+    def deleteEntriesFrom(self, entryFrom: int) -> None:
+        """Drop the entries from this position on."""
+        if entryFrom < len(self._entries):
+            index = self._entries[entryFrom][1]
+            self._append(records.TRUNCATE, records.ONE.pack(index))
+            self._forget(index)
+
+    def deleteEntriesTo(self, entryTo: int) -> None:
+        """Drop the entries before this position, durably."""
+        self.reset(self._entries[entryTo:])
+
+    def clear(self) -> None:
+        """Not offered: a log is never empty."""
+        raise NotImplementedError
+
+    def __getitem__(self, item: Any) -> Any:
+        return self._entries[item]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
+        """Remember term and vote; durable after the next :meth:`sync`."""
+        self._term, self._voted_for = term, votedForNodeId
+        self._append(records.TERM, _term_payload(term, votedForNodeId))
+
+    def getCurrentTerm(self) -> int:
+        """The term, at least that of the last entry."""
+        return max(self._term, self._entries[-1][2])
+
+    def getVotedForNodeId(self) -> str | None:
+        """Who has this voter's vote in this term."""
+        return self._voted_for if self._term >= self._entries[-1][2] else None
+
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:
+        """Remember what is committed; it is written with the next sync, as it is only a help."""
+        self._commit = raftCommitIndex
+
+    def getRaftCommitIndex(self) -> int:
+        """What was known to be committed."""
+        return min(self._commit, self._entries[-1][1])
+
+    def onOneSecondTimer(self) -> None:
+        """Nothing happens by the clock."""
+
+    def _destroy(self) -> None:
+        """PySyncObj closes its journal; who made this one closes it."""
+
+    # What this engine calls.
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._end
+
+    @property
+    def changes(self) -> Sequence[int]:
+        """The indexes of the changes of the voters."""
+        return self._changes
+
+    def entry(self, index: int) -> Entry | None:
+        """The entry with this index, or ``None``."""
+        position = index - self._entries[0][1]
+        return self._entries[position] if 0 <= position < len(self._entries) else None
+
+    def sync(self) -> None:
+        """Make all that was added durable, with one ``fdatasync``; no-op without additions.
+
+        Raises:
+            OSError: it could not be done; the journal must not be used any more.
+        """
+        if not self._pending:
+            return
+        data = bytes(self._pending)
+        self._pending.clear()
+        write_all(self._fd, data, self._faults, "journal.append.half")
+        self._faults("journal.append.unsynced")
+        self._datasync(self._fd)
+        self._faults("journal.append.synced")
+        # The mark need not be durable: without it a damaged last record counts as torn.
+        durable = self._end
+        self._append(records.MARK, records.TWO.pack(durable, min(self._commit, self._last)))
+        mark = bytes(self._pending)
+        self._pending.clear()
+        write_all(self._fd, mark)
+
+    def reset(self, entries: Sequence[Entry]) -> None:
+        """Make ``entries`` the log, durably; term and vote stay."""
+        entries = list(entries)
+        data = _file(self._identity, entries, self.getCurrentTerm(), self.getVotedForNodeId())
+        replace_file(self._path, data, self._faults, "journal.trim")
+        self.close()
+        self._load()
+
+    def close(self) -> None:
+        """Close the file; what was not synced is forgotten. Idempotent."""
+        self._pending.clear()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def _last(self) -> int:
+        return self._entries[-1][1]
+
+    def _append(self, kind: int, payload: bytes) -> None:
+        record = records.encode(self._end, kind, payload)
+        self._pending += record
+        self._end += len(record)
+
+    def _remember(self, entry: Entry) -> None:
+        if entry[0][0] == MEMBERSHIP:
+            self._changes.append(entry[1])
+        self._entries.append(entry)
+
+    def _forget(self, index: int) -> None:
+        del self._entries[max(0, index - self._entries[0][1]) :]
+        self._changes = [each for each in self._changes if each < index]
+
+    def _load(self) -> None:
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            raise Corrupt(f"{self._path} is missing") from None
+        _check_header(self._path, data, self._identity)
+        self._entries, self._changes = [], []
+        commit = 0
+        end = _HEADER.size
+        while (record := records.parse(data, end)) is not None:
+            commit = max(commit, self._replay(record))
+            end = record.end
+        if end < len(data) and records.durable_beyond(data, end):
+            raise Corrupt(f"{self._path} is damaged at byte {end}, where it was durable")
+        if not self._entries:
+            raise Corrupt(f"{self._path} has no entries")
+        if commit > self._last:
+            raise Corrupt(f"{self._path} ends at index {self._last}, but {commit} was committed")
+        self._commit = max(self._commit, commit)
+        self._end = end
+        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        if end < len(data):
+            os.ftruncate(self._fd, end)
+            self._datasync(self._fd)
+
+    def _replay(self, record: records.Record) -> int:
+        """Take in one record; gives the commit index it tells of, else 0."""
+        try:
+            if record.kind == records.ENTRY:
+                index, term = records.TWO.unpack_from(record.payload)
+                command = record.payload[records.TWO.size :]
+                check_command(command)
+                if self._entries:
+                    _, last, last_term = self._entries[-1]
+                    if index != last + 1 or term < last_term:
+                        raise ValueError(f"entry {index} follows {last}")
+                self._remember((command, index, term))
+            elif record.kind == records.TRUNCATE:
+                (index,) = records.ONE.unpack(record.payload)
+                self._forget(index)
+                if not self._entries:
+                    raise ValueError("the whole log was dropped")
+            elif record.kind == records.TERM:
+                (self._term,) = records.ONE.unpack_from(record.payload)
+                self._voted_for = record.payload[records.ONE.size :].decode() or None
+            elif record.kind == records.MARK:
+                return int(records.TWO.unpack(record.payload)[1])
+            else:
+                raise ValueError(f"a record of kind {record.kind}")
+        except (ValueError, IndexError, struct.error) as error:
+            raise Corrupt(
+                f"{self._path} makes no sense before byte {record.end}: {error}"
+            ) from error
+        return 0
+
+
+def write_journal(
+    path: Path, identity: Identity, entries: Sequence[Entry], faults: FaultPoint = no_faults
+) -> None:
+    """Make a new journal with these entries, durably."""
+    replace_file(path, _file(identity, entries, 0, None), faults, "journal.trim")
+
+
+def _file(identity: Identity, entries: Sequence[Entry], term: int, voted_for: str | None) -> bytes:
+    head = _HEADER.pack(_MAGIC, identity.cluster.bytes, identity.voter.bytes, 0)[:-4]
+    data = bytearray(head + zlib.crc32(head).to_bytes(4, "little"))
+    data += records.encode(len(data), records.TERM, _term_payload(term, voted_for))
+    for command, index, each_term in entries:
+        payload = records.TWO.pack(index, each_term) + command
+        data += records.encode(len(data), records.ENTRY, payload)
+    data += records.encode(len(data), records.MARK, records.TWO.pack(len(data), 0))
+    return bytes(data)
+
+
+def _term_payload(term: int, voted_for: str | None) -> bytes:
+    return records.ONE.pack(term) + (voted_for or "").encode()
+
+
+def _check_header(path: Path, data: bytes, identity: Identity) -> None:
+    head = data[: _HEADER.size]
+    if len(head) < _HEADER.size or zlib.crc32(head[:-4]) != int.from_bytes(head[-4:], "little"):
+        raise Corrupt(f"{path} has no valid header")
+    magic, cluster, voter, _ = _HEADER.unpack(head)
+    if magic != _MAGIC:
+        raise Corrupt(f"{path} is not a journal of this version")
+    if (cluster, voter) != (identity.cluster.bytes, identity.voter.bytes):
+        raise Corrupt(f"{path} is the journal of another voter")

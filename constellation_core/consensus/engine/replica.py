@@ -1,0 +1,390 @@
+"""PySyncObj's Raft with the holes closed: docs/consensus.md names each of them.
+
+Everything here runs on one thread. The library decides elections and replication; what it asks
+of disk, network and state machine comes here, and what the network brings passes the filters
+before the library sees it. An exception that leaves this module means that the voter can no
+longer keep its promises: the engine then halts it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pysyncobj.config import SyncObjConf
+from pysyncobj.syncobj import SyncObj
+
+from constellation_core.consensus.engine.commands import APPLY, Entry
+from constellation_core.consensus.engine.configuration import Configuration
+from constellation_core.consensus.engine.elections import Elections
+from constellation_core.consensus.engine.files import FaultPoint, no_faults
+from constellation_core.consensus.engine.library import (
+    CANDIDATE,
+    LEADER,
+    SUCCESS,
+    Internals,
+    VoterNode,
+)
+from constellation_core.consensus.engine.matching import match
+from constellation_core.consensus.engine.messages import Message
+from constellation_core.consensus.engine.proposals import Failed, Proposal, give_up
+from constellation_core.consensus.engine.relay import Network, Relay
+from constellation_core.consensus.engine.snapshots import Snapshot, SnapshotStore
+from constellation_core.consensus.engine.storage import Storage, align
+from constellation_core.consensus.interface import (
+    ConsensusError,
+    EngineStatus,
+    MembershipRefused,
+    NotLeader,
+    Role,
+    StateMachine,
+    Unavailable,
+    Voter,
+)
+
+_log = logging.getLogger(__name__)
+
+# Bytes of entries in one message. More than one command, or the library would pickle it.
+_BATCH = 256 * 1024
+_MAX_UNCOMMITTED = 8_192
+_MAX_PER_TURN = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds, and when the log is compacted.
+
+    Attributes:
+        election_min: a follower waits at least so long for its leader,
+        election_max: and at most so long.
+        heartbeat: between two messages of an idle leader.
+        leader_patience: without a majority's answers, a leader steps down after this.
+        compact_entries: a snapshot is taken when the log has more entries,
+        compact_seconds: or when the last is so old,
+        compact_bytes: or when the journal is larger.
+    """
+
+    election_min: float = 1.0
+    election_max: float = 2.0
+    heartbeat: float = 0.25
+    leader_patience: float = 2.0
+    compact_entries: int = 1_000
+    compact_seconds: float = 3_600.0
+    compact_bytes: int = 8 * 1024 * 1024
+
+
+class Replica(SyncObj):  # type: ignore[misc]
+    """One voter's Raft.
+
+    Args:
+        storage: its opened directory; the state machine has the snapshot's state already.
+        machine: the state machine.
+        network: carries messages; see :meth:`receive`, :meth:`connected`, :meth:`disconnected`.
+        timing: timeouts.
+        clock: seconds, going on while the machine sleeps.
+        faults: fault points, for tests.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        machine: StateMachine,
+        network: Network,
+        timing: Timing,
+        clock: Callable[[], float],
+        faults: FaultPoint = no_faults,
+    ) -> None:
+        # The library calls getattr on every name while it is made: no properties in this class.
+        self._me = storage.identity.id
+        self._cluster = storage.identity.cluster
+        self._journal = storage.journal
+        self._machine = machine
+        self._network = network
+        self._timing = timing
+        self._proposals: deque[Proposal] = deque()
+        self._next_index: int | None = None
+        self._configuration = Configuration(self._me, storage.journal, storage.snapshot)
+        self._relay = Relay(network, self._outgoing)
+        super().__init__(VoterNode(self._me), (), conf=_conf(timing), transport=self._relay)
+        self._raft = Internals(self)
+        self._snapshots = SnapshotStore(
+            storage.paths.snapshot,
+            self._cluster,
+            take=self._take_snapshot,
+            wanted=lambda snapshot: snapshot.index > self._raft.applied,
+            backlog=network.backlog,
+            faults=faults,
+        )
+        self._elections = Elections(
+            self._me,
+            self._raft,
+            self._journal,
+            self._configuration,
+            network.send,
+            clock,
+            timing.election_min,
+        )
+        self._filters: Mapping[str, Callable[[VoterNode, Message], None]] = {
+            "append_entries": self._on_append_entries,
+            "next_node_idx": self._on_next_node_idx,
+            "request_vote": self._elections.on_request_vote,
+            "response_vote": self._elections.on_response_vote,
+            "timeout_now": self._elections.on_timeout_now,
+            "pre_vote": self._elections.on_pre_vote,
+            "pre_vote_reply": self._elections.on_pre_vote_reply,
+            "newer_term": self._elections.on_newer_term,
+        }
+        self._raft.use(self._journal, self._snapshots)
+        self._raft.applied = self._configuration.since
+        self._set_commit(max(self._raft.applied, self._journal.getRaftCommitIndex()))
+        self._align_voters()
+
+    # What the engine calls.
+
+    def propose(self, proposal: Proposal) -> None:
+        """Take a proposal; it is answered in one of the next turns, or when it is applied."""
+        self._proposals.append(proposal)
+
+    def turn(self) -> None:
+        """One turn of the library's loop."""
+        self._elections.gate()
+        if self._journal.size > self._timing.compact_bytes:
+            self.forceLogCompaction()
+        self.doTick(0.0)
+
+    def busy(self) -> bool:
+        """Whether the next turn has work though nothing arrives."""
+        unapplied = self._raft.commit > self._raft.applied
+        alone = self._raft.leads and not self._raft.others and self._last() > self._raft.commit
+        return bool(self._proposals or unapplied or alone)
+
+    def receive(self, sender: str, message: Message) -> None:
+        """Take a decoded message from an authenticated voter."""
+        self._filters[message["type"]](VoterNode(sender), message)
+
+    def connected(self, voter: str) -> None:
+        """A voter can be reached."""
+        self._relay.connected(voter)
+
+    def disconnected(self, voter: str) -> None:
+        """A voter cannot be reached any more."""
+        self._relay.disconnected(voter)
+
+    def ask_transfer(self, voter_id: str | None) -> None:
+        """Ask a voter to be elected at once.
+
+        Raises:
+            NotLeader: this voter does not lead.
+            MembershipRefused: no other voter, or not this one, has the whole log.
+        """
+        if not self._raft.leads:
+            raise NotLeader(self._leader())
+        outcome: list[int] = []
+        node = None if voter_id is None else VoterNode(voter_id)
+        self.transferLeadership(node, lambda _, reason: outcome.append(reason))
+        if outcome != [SUCCESS]:
+            raise MembershipRefused("no other voter, or not this one, has the whole log")
+
+    def abandon(self, reason: str) -> None:
+        """Answer all that waits: the engine stops."""
+        for proposal in self._proposals:
+            proposal.settle(Unavailable(reason))
+        self._proposals.clear()
+        give_up(self._raft.take_waiting(math.inf), reason)
+
+    def view(self, refused: int) -> EngineStatus:
+        """How things stand."""
+        return EngineStatus(
+            role=self._role(),
+            me=self._me,
+            leader=self._leader(),
+            term=self._raft.term,
+            commit_index=self._raft.commit,
+            applied_index=self._raft.applied,
+            last_index=self._last(),
+            voters=self._configuration.voters(),
+            change_pending=self._configuration.pending(self._raft.commit),
+            match=tuple(sorted(self._raft.matched.items())) if self._raft.leads else (),
+            log_entries=len(self._journal),
+            log_bytes=self._journal.size,
+            snapshot_index=self._configuration.since,
+            refused=refused,
+        )
+
+    # What the library calls, in place of its own.
+
+    def _checkCommandsToApply(self) -> None:
+        """Put what was proposed into the log, and send all of it in one message."""
+        added = False
+        for _ in range(min(len(self._proposals), _MAX_PER_TURN)):
+            proposal = self._proposals.popleft()
+            refusal = self._refusal(proposal)
+            if refusal is not None:
+                proposal.settle(refusal)
+                continue
+            index = self._last() + 1
+            self._journal.add(proposal.command, index, self._raft.term)
+            self._raft.await_commit(index, proposal.applied)
+            if proposal.change is not None:
+                self._align_voters()
+            added = True
+        if added:
+            self._raft.send_entries()
+
+    def _SyncObj__applyLogEntries(self) -> bool:
+        """Apply what is committed; true to tell the others of it at once."""
+        if self._raft.commit <= self._raft.applied:
+            return False
+        # A single voter sends nothing, so nothing else makes its log durable before this.
+        self._journal.sync()
+        super()._SyncObj__applyLogEntries()
+        return True
+
+    def _SyncObj__doApplyCommand(self, command: bytes) -> bytes | int | Failed:
+        """Carry out one entry. Nothing is unpickled; nothing is raised."""
+        index = self._raft.applied + 1
+        if command[0] != APPLY:
+            return index
+        try:
+            return self._machine.apply(index, command[1:])
+        except MemoryError:
+            # Not the operation's doing: another voter may have carried it out.
+            raise
+        except Exception as error:  # noqa: BLE001 - it fails alike on every voter
+            _log.exception("the state machine failed at entry %d", index)
+            return Failed(f"{type(error).__name__} at entry {index}")
+
+    def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:  # noqa: ARG002
+        """Become what the snapshot is that was received and stands on disk."""
+        snapshot = self._snapshots.received
+        if snapshot is None:
+            raise RuntimeError("there is no received snapshot")
+        align(self._journal, snapshot)
+        self._machine.restore(snapshot.state)
+        self._configuration.rebase(snapshot.index, snapshot.voters)
+        self._raft.applied = snapshot.index
+        self._set_commit(max(snapshot.index, self._raft.commit))
+        # The log may go on behind it, with entries that this leader does not know of.
+        self._next_index = snapshot.index + 1
+        give_up(self._raft.take_waiting(snapshot.index), "a snapshot took the entry's place")
+
+    # What passes between the library and the network.
+
+    def _on_append_entries(self, node: VoterNode, message: Message) -> None:
+        if message["term"] < self._raft.term:
+            self._network.send(node.voter, {"type": "newer_term", "term": self._raft.term})
+            return
+        self._elections.heard_leader()
+        self._next_index = None
+        if "entries" in message:
+            handover = match(
+                self._journal,
+                message["prevLogIdx"],
+                message["prevLogTerm"],
+                message["entries"],
+                message["commit_index"],
+                self._raft.commit,
+            )
+            message["prevLogIdx"] = handover.previous
+            message["prevLogTerm"] = handover.previous_term
+            message["entries"] = handover.entries
+            message["commit_index"] = handover.commit
+            self._next_index = handover.next_index
+        else:
+            # It is told again with entries, from which follows how far the logs agree.
+            message["commit_index"] = 0
+        self._raft.deliver(node, message)
+        self._align_voters()
+
+    def _on_next_node_idx(self, node: VoterNode, message: Message) -> None:
+        # The library's answers do not say whom they answer: one to an earlier term of this
+        # leader may speak of entries that another leader has overwritten since.
+        if message["term"] != self._raft.term or node.voter not in self._raft.others:
+            return
+        # A follower with a longer log may ask for what comes after it, where there is nothing.
+        message["next_node_idx"] = min(message["next_node_idx"], self._last() + 1)
+        self._raft.deliver(node, message)
+        if message["reset"]:
+            self._raft.send_entries_soon()
+
+    def _outgoing(self, message: Message) -> Message:
+        if message["type"] == "request_vote":
+            return self._elections.outgoing_vote_request(message)
+        if message["type"] == "next_node_idx":
+            answer = {**message, "term": self._raft.term}
+            if self._next_index is not None:
+                answer["next_node_idx"] = self._next_index
+            return answer
+        return message
+
+    # The rest.
+
+    def _take_snapshot(self, previous: Entry, last: Entry) -> Snapshot:
+        voters = self._configuration.voters(last[1])
+        self._configuration.rebase(last[1], voters)
+        return Snapshot(self._cluster, previous, last, voters, self._machine.snapshot())
+
+    def _align_voters(self) -> None:
+        """Make the library's other nodes those of the latest configuration in the log."""
+        wanted = {each.id: each.address for each in self._configuration.voters()}
+        wanted.pop(self._me, None)
+        if wanted != {voter: node.address for voter, node in self._raft.others.items()}:
+            self._raft.set_others(VoterNode(voter, where) for voter, where in wanted.items())
+
+    def _refusal(self, proposal: Proposal) -> ConsensusError | None:
+        if not self._raft.leads:
+            return NotLeader(self._leader())
+        if self._last() - self._raft.commit > _MAX_UNCOMMITTED:
+            return Unavailable("too much waits to be committed")
+        if proposal.change is None:
+            return None
+        try:
+            self._configuration.check(
+                proposal.change,
+                committed=self._raft.commit,
+                own_term_applied=self._raft.applied >= self._raft.own_term_since,
+            )
+        except MembershipRefused as refused:
+            return refused
+        return None
+
+    def _set_commit(self, index: int) -> None:
+        self._raft.commit = index
+        self._journal.setRaftCommitIndex(index)
+
+    def _last(self) -> int:
+        return int(self._journal[-1][1])
+
+    def _leader(self) -> Voter | None:
+        leader = self._raft.leader
+        return next((each for each in self._configuration.voters() if each.id == leader), None)
+
+    def _role(self) -> Role:
+        if self._configuration.since == 0:
+            return Role.JOINING
+        if not self._configuration.includes_me():
+            return Role.REMOVED
+        roles = {LEADER: Role.LEADER, CANDIDATE: Role.CANDIDATE}
+        return roles.get(self._raft.state, Role.FOLLOWER)
+
+
+def _conf(timing: Timing) -> SyncObjConf:
+    return SyncObjConf(
+        autoTick=False,
+        raftMinTimeout=timing.election_min,
+        raftMaxTimeout=timing.election_max,
+        appendEntriesPeriod=timing.heartbeat,
+        appendEntriesBatchSizeBytes=_BATCH,
+        leaderFallbackTimeout=timing.leader_patience,
+        connectionTimeout=max(3.5, timing.election_max),
+        logCompactionMinEntries=timing.compact_entries,
+        logCompactionMinTime=timing.compact_seconds,
+        # Done in Replica instead: sending at once, changes of the voters, files.
+        appendEntriesUseBatch=True,
+        dynamicMembershipChange=False,
+        journalFile=None,
+        fullDumpFile=None,
+    )

@@ -47,8 +47,6 @@ from constellation_core.consensus.interface import (
 
 _log = logging.getLogger(__name__)
 
-# Bytes of entries in one message. More than one command, or the library would pickle it.
-_BATCH = 256 * 1024
 _MAX_UNCOMMITTED = 8_192
 _MAX_PER_TURN = 1_024
 
@@ -65,6 +63,8 @@ class Timing:
         compact_entries: a snapshot is taken when the log has more entries,
         compact_seconds: or when the last is so old,
         compact_bytes: or when the journal is larger.
+        batch_bytes: of entries in one message; in production more than one command has, or the
+            library would pickle it.
     """
 
     election_min: float = 1.0
@@ -74,6 +74,7 @@ class Timing:
     compact_entries: int = 1_000
     compact_seconds: float = 3_600.0
     compact_bytes: int = 8 * 1024 * 1024
+    batch_bytes: int = 256 * 1024
 
 
 class Replica(SyncObj):  # type: ignore[misc]
@@ -377,7 +378,7 @@ def _conf(timing: Timing) -> SyncObjConf:
         raftMinTimeout=timing.election_min,
         raftMaxTimeout=timing.election_max,
         appendEntriesPeriod=timing.heartbeat,
-        appendEntriesBatchSizeBytes=_BATCH,
+        appendEntriesBatchSizeBytes=timing.batch_bytes,
         leaderFallbackTimeout=timing.leader_patience,
         connectionTimeout=max(3.5, timing.election_max),
         logCompactionMinEntries=timing.compact_entries,

@@ -1,0 +1,85 @@
+"""Crashes, power cuts, partitions and changes of the voters, many times over in virtual time.
+
+``CONSENSUS_SEEDS=2000`` runs more of it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pysyncobj import syncobj
+
+from constellation_core.consensus.engine import files, replica
+from constellation_core.consensus.engine.commands import Entry
+from constellation_core.consensus.engine.journal import Journal
+from constellation_core.consensus.engine.matching import DivergedError, Handover
+from constellation_core.consensus.interface import Corrupt
+from constellation_core.testing.consensus.simulated import Node, Simulation
+
+SEEDS = int(os.environ.get("CONSENSUS_SEEDS", "10"))
+
+
+def simulate(path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> Simulation:
+    path.mkdir(exist_ok=True)
+    monkeypatch.setattr(files.os, "fsync", lambda fd: None)
+    # The library reads its clock while it is made.
+    monkeypatch.setattr(syncobj, "monotonicTime", lambda: 0.0)
+    simulation = Simulation(path, seed, size=3 + 2 * (seed % 3 == 2))
+    monkeypatch.setattr(syncobj, "monotonicTime", simulation.clock)
+    monkeypatch.setattr(syncobj, "random", simulation.chance)
+    return simulation
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_is_lost_and_nobody_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    simulation = simulate(tmp_path / "group", seed, monkeypatch)
+    for _ in range(4):
+        simulation.run(15, faults=3.0)
+        simulation.heal()
+        simulation.run(8)
+    simulation.heal()
+    simulation.check()
+    # Otherwise it proves nothing.
+    assert len(simulation.observer.acknowledged) > 20
+    assert len(simulation.observer.leaders) > 3
+
+
+def test_it_finds_a_journal_that_is_not_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Node, "_synced", lambda self, fd: None)
+    with pytest.raises((AssertionError, DivergedError, Corrupt)):
+        go_wrong(tmp_path, monkeypatch)
+
+
+def test_it_finds_a_follower_that_drops_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_shipped(
+        log: object, previous: int, term: int, entries: list[Entry], commit: int, committed: int
+    ) -> Handover:
+        return Handover(previous, term, entries, commit)
+
+    monkeypatch.setattr(replica, "match", as_shipped)
+    with pytest.raises((AssertionError, Corrupt)):
+        go_wrong(tmp_path, monkeypatch)
+
+
+def test_it_finds_a_vote_that_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Journal, "setCurrentTerm", lambda self, term, voted_for: None)
+    with pytest.raises((AssertionError, DivergedError, Corrupt)):
+        go_wrong(tmp_path, monkeypatch)
+
+
+def go_wrong(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(30):
+        simulation = simulate(path / str(seed), seed, monkeypatch)
+        for _ in range(4):
+            simulation.run(15, faults=3.0)
+            simulation.heal()
+            simulation.run(8)
+        simulation.check()

@@ -73,5 +73,7 @@ class DirectoryLock:
             raise Unavailable(f"another process uses {path.parent}") from error
 
     def release(self) -> None:
-        """Let others use the directory."""
-        os.close(self._fd)
+        """Let others use the directory. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

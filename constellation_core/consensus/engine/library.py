@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import UUID
 
 from pysyncobj import syncobj
 from pysyncobj.node import Node
@@ -72,6 +73,13 @@ class VoterNode(Node):  # type: ignore[misc]
     def __init__(self, voter_id: str, address: str = "") -> None:
         super().__init__(voter_id)
         self.address = address
+
+    def __hash__(self) -> int:
+        # Not the text's, which differs from run to run: simulations are to be repeatable.
+        return hash(UUID(self.voter).int)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VoterNode) and self.voter == other.voter
 
     @property
     def voter(self) -> str:

@@ -137,6 +137,10 @@ class Node:
         """Cut the power when this point is passed for the count-th time."""
         self._fault = (point, count)
 
+    def spare(self) -> None:
+        """Take back :meth:`crash_at`."""
+        self._fault = None
+
     def crash(self, chance: random.Random) -> None:
         """Cut the power now: of what was not synced, a part is on the disk."""
         if self.replica is not None:
@@ -182,18 +186,20 @@ class Node:
 class Simulation:
     """A group of voters under random faults.
 
-    The library's clock and random numbers must be this simulation's: see ``clock`` and
-    ``chance``.
+    The library's clock must be :meth:`clock`, and its random numbers ``chance``, which it uses
+    already while the voters are made; until then its clock must show 0.
 
     Args:
         root: an empty directory.
-        seed: of everything that is left to chance.
+        chance: decides everything.
         size: voters at the beginning.
         step: seconds of one turn.
     """
 
-    def __init__(self, root: Path, seed: int, size: int = 3, step: float = 0.05) -> None:
-        self.chance = random.Random(seed)
+    def __init__(
+        self, root: Path, chance: random.Random, size: int = 3, step: float = 0.05
+    ) -> None:
+        self.chance = chance
         self.observer = Observer()
         self.timing = Timing(
             compact_entries=self.chance.choice((8, 30, 200)),
@@ -201,10 +207,11 @@ class Simulation:
             batch_bytes=self.chance.choice((100, 300, 256 * 1024)),
         )
         self._slowness = self.chance.choice((0.3, 1.0, 4.0))
+        self._delay = self._slowness
         self.now = 0.0
         self._root = root
         self._step = step
-        self._cluster = UUID(int=seed)
+        self._cluster = UUID(int=1)
         self._number = 0
         self._made = 0
         self._flights: dict[tuple[str, str], deque[Flight]] = {}
@@ -226,6 +233,8 @@ class Simulation:
 
     def run(self, seconds: float, faults: float = 0.0) -> None:
         """Let time pass, with so many faults a second, and clients that write."""
+        if faults:
+            self._delay = self._slowness
         end = self.now + seconds
         while self.now < end:
             if self.chance.random() < faults * self._step:
@@ -237,7 +246,9 @@ class Simulation:
     def heal(self) -> None:
         """Mend the network and start everybody."""
         self._cut.clear()
+        self._delay = 0.1
         for node in self.nodes.values():
+            node.spare()
             if not node.up:
                 self.start(node)
 
@@ -256,11 +267,12 @@ class Simulation:
             for receiver, data in outbox:
                 flights = self._flights.get((node.id, receiver))
                 if flights is not None:
-                    delay = self.chance.random() ** 6 * self._slowness
+                    delay = self.chance.random() ** 6 * self._delay
                     due = max(self.now + delay, flights[-1].due if flights else 0)
                     flights.append(Flight(due, data))
             if node.replica is not None:
                 view = node.replica.view(0)
+                assert view.last_index >= view.applied_index, f"{node.id} dropped what is committed"
                 if view.role is Role.LEADER:
                     self.observer.saw_leader(view.term, node.id)
 

@@ -191,6 +191,40 @@ def test_a_journal_without_a_dump_file_loses_everything(tmp_path: Path) -> None:
     assert (again.done, again.raftLastApplied) == ([], 1)
 
 
+def test_a_kill_of_all_nodes_under_load_loses_writes(tmp_path: Path) -> None:  # A
+    names = ("a", "b", "c")
+
+    def started(name: str) -> Bare:
+        (tmp_path / name).mkdir(exist_ok=True)
+        conf = files(tmp_path / name, logCompactionMinEntries=20, appendEntriesUseBatch=False)
+        return Bare(name, tuple(set(names) - {name}), net, **conf)
+
+    net: dict[str, Wire] = {}
+    nodes = {name: started(name) for name in names}
+    tick(nodes["a"], until=nodes["a"]._isLeader)
+    acknowledged: list[str] = []
+    followers = (nodes["b"], nodes["c"])
+
+    def write() -> None:
+        value = str(len(acknowledged))
+        nodes["a"].put(value, callback=lambda _, why: acknowledged.append(value))
+        for _ in range(3):
+            nodes["a"].doTick()
+
+    # -1: a dump has its name, and the journal is to be trimmed in the next tick.
+    while any(each._SyncObj__serializer._Serializer__pid != -1 for each in followers):
+        write()
+        for each in followers:
+            each.doTick()
+    write()
+    # All are killed; two come back first.
+    net.clear()
+    b, c = started("b"), started("c")
+    tick(b, c, until=lambda: b._isLeader() or c._isLeader())
+    tick(b, c, until=lambda: b.isReady() and c.isReady())
+    assert set(acknowledged) - set(b.done)
+
+
 def test_a_node_with_an_empty_disk_votes_away_what_it_acknowledged(tmp_path: Path) -> None:  # C
     net: dict[str, Wire] = {}
     names = ("a", "b", "c")

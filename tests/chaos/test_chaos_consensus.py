@@ -80,7 +80,7 @@ async def test_kills_within_append_trim_and_snapshot_lose_nothing(tmp_path: Path
         await group.start()
         await group.leader()
         async with group.load(8) as tally:
-            for number, point in enumerate(POINTS):
+            for number, point in enumerate(POINTS if LONG else POINTS[::2]):
                 # Most of them at once, at different passings of the point.
                 victims = [group.voters[number % 3], group.voters[(number + 1) % 3]]
                 await group.kill(*victims)
@@ -94,7 +94,7 @@ async def test_kills_within_append_trim_and_snapshot_lose_nothing(tmp_path: Path
                 await group.start()
             await progress(group, 50)
         await group.check()
-    assert len(tally.acknowledged) > 100
+    assert len(tally.acknowledged) > 60
 
 
 async def test_a_paused_leader_wakes_as_a_follower_and_takes_nothing_back(tmp_path: Path) -> None:

@@ -11,18 +11,20 @@ read-only nodes, and no utility messages. Four fields and three messages are add
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgpack
 
-from constellation_core.consensus.engine.commands import check_command
+from constellation_core.consensus.engine.commands import Entry, check_command
 from constellation_core.consensus.engine.snapshots import CHUNK
 
 Message: TypeAlias = dict[str, Any]
 _Check: TypeAlias = Callable[[Any], bool]
 _MAX_INDEX = 1 << 62
 _MAX_ENTRIES = 1 << 16
+_ENTRY_OVERHEAD = 24
+_MAX_ENTRIES_BYTES = 768 * 1024
 
 
 def _number(value: Any) -> bool:
@@ -132,6 +134,16 @@ def decode_message(data: bytes) -> Message:
     if message.get("serialized") is not None:
         message["serialized"] = tuple(message["serialized"])
     return message
+
+
+def fitting(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """As many of the first entries as a frame can hold; who lacks the rest will ask for it."""
+    size = 0
+    for position, (command, _, _) in enumerate(entries):
+        size += len(command) + _ENTRY_OVERHEAD
+        if size > _MAX_ENTRIES_BYTES:
+            return entries[:position]
+    return entries
 
 
 def _consecutive(message: Message) -> list[tuple[bytes, int, int]]:

@@ -29,7 +29,7 @@ from constellation_core.consensus.engine.library import (
     VoterNode,
 )
 from constellation_core.consensus.engine.matching import match
-from constellation_core.consensus.engine.messages import Message
+from constellation_core.consensus.engine.messages import Message, fitting
 from constellation_core.consensus.engine.proposals import Failed, Proposal, give_up
 from constellation_core.consensus.engine.relay import Network, Relay
 from constellation_core.consensus.engine.snapshots import Snapshot, SnapshotStore
@@ -117,6 +117,8 @@ class Replica(SyncObj):  # type: ignore[misc]
             take=self._take_snapshot,
             wanted=lambda snapshot: snapshot.index > self._raft.applied,
             backlog=network.backlog,
+            patient=lambda: self._journal.size <= timing.compact_bytes,
+            clock=clock,
             faults=faults,
         )
         self._elections = Elections(
@@ -319,6 +321,9 @@ class Replica(SyncObj):  # type: ignore[misc]
             if self._next_index is not None:
                 answer["next_node_idx"] = self._next_index
             return answer
+        if "entries" in message:
+            # The library counts the bytes of commands only, and there may be very small ones.
+            return {**message, "entries": fitting(message["entries"])}
         return message
 
     # The rest.

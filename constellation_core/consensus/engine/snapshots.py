@@ -32,10 +32,11 @@ MAX_SNAPSHOT = 64 * 1024 * 1024
 """Bytes of a snapshot that a voter accepts from another."""
 
 CHUNK = 64 * 1024
-_MAX_BACKLOG = 512 * 1024
+_MAX_BACKLOG = 2 * 1024 * 1024
+_STALLED = 5.0
 
 # PySyncObj's SERIALIZER_STATE.
-_IDLE, _DONE, _FAILED = 0, 2, 3
+_IDLE, _BUSY, _DONE = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ class SnapshotStore:
         take: gives the snapshot that ends with the given two entries.
         wanted: whether a received snapshot would be a step forward.
         backlog: bytes that wait to be sent to a voter.
+        patient: whether the log may grow a little longer.
+        clock: seconds.
         faults: fault points, for tests.
     """
 
@@ -146,6 +149,8 @@ class SnapshotStore:
         take: Callable[[Entry, Entry], Snapshot],
         wanted: Callable[[Snapshot], bool],
         backlog: Callable[[str], int],
+        patient: Callable[[], bool],
+        clock: Callable[[], float],
         faults: FaultPoint = no_faults,
     ) -> None:
         self._path = path
@@ -153,10 +158,13 @@ class SnapshotStore:
         self._take = take
         self._wanted = wanted
         self._backlog = backlog
+        self._patient = patient
+        self._clock = clock
         self._faults = faults
         self._state = _IDLE
         self._taken_at: int | None = None
         self._sending: dict[Any, tuple[bytes, int]] = {}
+        self._sent_at = clock()
         self._receiving: bytearray | None = None
         self.received: Snapshot | None = None
         """What arrived last and is verified and on disk."""
@@ -164,8 +172,15 @@ class SnapshotStore:
     # What PySyncObj calls, under its names.
 
     def checkSerializing(self) -> tuple[int, int | None]:
-        """How taking a snapshot went, told once, and the first index that the log must keep."""
+        """How taking a snapshot went, told once, and the first index that the log must keep.
+
+        While one is being sent, none is taken: the log must go on where the one that is sent
+        ends, or the receiver would have to begin anew, and under load never come to an end.
+        """
         state, self._state = self._state, _IDLE
+        sends = self._sending and self._clock() - self._sent_at < _STALLED
+        if state == _IDLE and sends and self._patient():
+            return _BUSY, None
         return state, self._taken_at
 
     def serialize(self, data: tuple[Any, Entry, Entry, Any], dump_id: int) -> None:
@@ -187,6 +202,7 @@ class SnapshotStore:
         """
         if self._backlog(str(node.id)) > _MAX_BACKLOG:
             return None
+        self._sent_at = self._clock()
         data, offset = self._sending.get(node) or (self._path.read_bytes(), 0)
         piece = data[offset : offset + CHUNK]
         if piece:

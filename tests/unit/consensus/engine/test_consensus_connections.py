@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from constellation_core.consensus.engine.commands import MAX_COMMAND
 from constellation_core.consensus.engine.frames import MAX_FRAME, FrameError, Opener, Sealer
 from constellation_core.consensus.engine.handshake import (
     ANSWER_LENGTH,
@@ -27,6 +28,7 @@ from constellation_core.consensus.engine.messages import (
     MessageError,
     decode_message,
     encode_message,
+    fitting,
 )
 
 CLUSTER, A, B, C = (UUID(int=number) for number in (1, 10, 11, 12))
@@ -239,3 +241,14 @@ def test_a_message_with_other_fields_is_refused_or_whole(letter: str, fields: li
     except MessageError:
         return
     assert decode_message(encode_message(message)) == message
+
+
+@pytest.mark.parametrize("size", [1, 100, MAX_COMMAND])
+def test_entries_of_any_size_fit_into_a_frame(size: int) -> None:
+    command = bytes(size)
+    entries = [(command, index, 1) for index in range(1 << 40, (1 << 40) + 60_000)]
+    sent = fitting(entries)
+    message = APPEND | {"entries": sent, "prevLogIdx": (1 << 40) - 1}
+    assert len(encode_message(message)) <= MAX_FRAME
+    assert sent == entries[: len(sent)]
+    assert len(sent) > 3

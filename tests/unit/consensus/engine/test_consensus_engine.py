@@ -54,6 +54,7 @@ class Group:
         self.ports = PortPicker()
         self.engines: dict[str, RaftEngine] = {}
         self.voters: tuple[Voter, ...] = ()
+        self.machine: type[Record] = Record
 
     def voter(self) -> Voter:
         return Voter(str(uuid4()), f"127.0.0.1:{self.ports.pick()}")
@@ -72,7 +73,7 @@ class Group:
     async def start(self, voter: Voter, *keys: bytes) -> RaftEngine:
         port = int(voter.address.rpartition(":")[2])
         settings = EngineSettings(self.root / voter.id, ("127.0.0.1", port), keys or (KEY,), BRISK)
-        engine: Engine = RaftEngine(settings, Record())
+        engine: Engine = RaftEngine(settings, self.machine())
         await engine.start()
         assert isinstance(engine, RaftEngine)
         self.engines[voter.id] = engine
@@ -147,6 +148,35 @@ async def test_three_voters_replicate_and_a_new_one_takes_the_place_of_an_old(
     await leader.transfer_leadership()
     await until_so(lambda: leader.status.role is not Role.LEADER, 10, "the transfer")
     await group.write(31)
+
+
+class Large(Record):
+    """A record with a state of several megabytes."""
+
+    def snapshot(self) -> bytes:
+        return super().snapshot().ljust(5_000_000, b"\xc0")
+
+    def restore(self, snapshot: bytes) -> None:
+        super().restore(snapshot.rstrip(b"\xc0"))
+
+
+async def test_a_new_voter_gets_a_large_state_while_the_others_write(
+    group: Group,
+) -> None:
+    group.machine = Large
+    await group.form(1)
+    for number in range(60):
+        await group.write(number)
+    new = group.voter()
+    joined = await group.add(new, None)
+    leader = await group.leader()
+    await leader.add_voter(new, timeout=20)
+    for number in range(60, 120):
+        await group.write(number)
+    await until_so(
+        lambda: joined.status.applied_index == leader.status.applied_index, 10, "the new voter"
+    )
+    assert joined.status.snapshot_index > 2
 
 
 async def test_what_cannot_be_is_refused(group: Group) -> None:

@@ -18,7 +18,7 @@ from constellation_core.consensus.engine.matching import DivergedError
 from constellation_core.consensus.interface import Corrupt
 from constellation_core.testing.consensus.simulated import Node, Simulation
 
-SEEDS = int(os.environ.get("CONSENSUS_SEEDS", "10"))
+SEEDS = int(os.environ.get("CONSENSUS_SEEDS", "6"))
 
 
 def simulate(path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> Simulation:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -12,8 +15,10 @@ from hypothesis import strategies as st
 from constellation_core.consensus.engine.commands import Entry, apply_command
 from constellation_core.consensus.engine.identity import DirectoryLock, Identity, write_identity
 from constellation_core.consensus.engine.journal import write_journal
+from constellation_core.consensus.engine.library import VoterNode
 from constellation_core.consensus.engine.snapshots import (
     Snapshot,
+    SnapshotStore,
     decode_snapshot,
     encode_snapshot,
     write_snapshot,
@@ -173,3 +178,80 @@ def test_two_processes_do_not_use_one_directory(tmp_path: Path) -> None:
 def test_a_group_is_formed_by_those_in_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="part of"):
         create(tmp_path, Identity(ME.cluster, UUID(int=77)), VOTERS, b"")
+
+
+class Store:
+    """A sender's store and a receiver's."""
+
+    def __init__(self, path: Path, state: bytes) -> None:
+        self.now = 0.0
+        self.waiting = 0
+        self.patient = True
+        self.snapshot = replace(snapshot(9), state=state)
+        self.sender = self._make(path / "sender")
+        self.receiver = self._make(path / "receiver")
+        self.sender.serialize((None, self.snapshot.last, self.snapshot.previous, None), 8)
+        assert self.sender.checkSerializing() == (2, 8)
+
+    def _make(self, path: Path) -> SnapshotStore:
+        return SnapshotStore(
+            path,
+            ME.cluster,
+            take=lambda previous, last: self.snapshot,
+            wanted=lambda snapshot: True,
+            backlog=lambda voter: self.waiting,
+            patient=lambda: self.patient,
+            clock=lambda: self.now,
+        )
+
+    def pieces(self) -> Iterator[tuple[bytes, bool, bool]]:
+        while (piece := self.sender.getTransmissionData(VoterNode(ME.id))) is not None:
+            yield piece
+            if piece[2]:
+                return
+
+
+def test_a_large_snapshot_goes_in_pieces(tmp_path: Path) -> None:
+    store = Store(tmp_path, os.urandom(300_000))
+    pieces = list(store.pieces())
+    assert [first for _, first, _ in pieces] == [True] + [False] * 5
+    assert [store.receiver.setTransmissionData(piece) for piece in pieces][-1]
+    assert store.receiver.received == store.snapshot
+
+
+def test_a_snapshot_with_a_piece_missing_or_changed_is_not_used(tmp_path: Path) -> None:
+    store = Store(tmp_path, os.urandom(300_000))
+    pieces = list(store.pieces())
+    del pieces[2]
+    assert not any(map(store.receiver.setTransmissionData, pieces))
+    pieces = list(store.pieces())
+    pieces[2] = (bytes(len(pieces[2][0])), False, False)
+    assert not any(map(store.receiver.setTransmissionData, pieces))
+    assert store.receiver.received is None
+    assert not (tmp_path / "receiver").exists()
+
+
+def test_an_endless_snapshot_is_not_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path, b"")
+    piece = bytes(1 << 20)
+    for number in range(100):
+        assert not store.receiver.setTransmissionData((piece, number == 0, False))
+    assert store.receiver._receiving is None
+
+
+def test_no_snapshot_is_taken_while_one_is_sent_for_a_while(tmp_path: Path) -> None:
+    store = Store(tmp_path, os.urandom(300_000))
+    assert store.sender.checkSerializing()[0] == 0
+    store.sender.getTransmissionData(VoterNode(ME.id))
+    assert store.sender.checkSerializing()[0] == 1
+    store.patient = False
+    assert store.sender.checkSerializing()[0] == 0
+    store.patient = True
+    store.now += 10
+    assert store.sender.checkSerializing()[0] == 0
+
+
+def test_a_receiver_that_reads_slowly_is_waited_for(tmp_path: Path) -> None:
+    store = Store(tmp_path, b"")
+    store.waiting = 1 << 30
+    assert store.sender.getTransmissionData(VoterNode(ME.id)) is None

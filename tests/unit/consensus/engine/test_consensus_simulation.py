@@ -16,7 +16,8 @@ from constellation_core.consensus.engine import files
 from constellation_core.consensus.engine.journal import Journal
 from constellation_core.consensus.engine.matching import DivergedError
 from constellation_core.consensus.interface import Corrupt
-from constellation_core.testing.consensus.simulated import Node, Simulation
+from constellation_core.testing.consensus.simulated import Simulation
+from constellation_core.testing.consensus.simulated_voter import Node
 
 SEEDS = int(os.environ.get("CONSENSUS_SEEDS", "6"))
 

@@ -32,7 +32,7 @@ _HANDSHAKE = 3.0
 _SILENCE = 3.5
 _ALIVE = 1.0
 _MAX_UNPROVEN = 64
-_LOG_INTERVAL = 1.0
+_LOG_INTERVAL = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +263,8 @@ class Transport:
         for connection in list(self._connections):
             if connection.peer is None:
                 if now - connection.since > _HANDSHAKE:
-                    slow = ConnectionLost("it was too slow to prove itself", refused=True)
-                    self._lose(connection, slow)
+                    slow = "it was too slow to prove itself"
+                    self._lose(connection, ConnectionLost(slow, refused=not connection.dialled))
             elif now - connection.heard > _SILENCE:
                 self._lose(connection, ConnectionLost("it is silent"))
             elif now - connection.said > _ALIVE:

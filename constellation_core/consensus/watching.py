@@ -12,7 +12,7 @@ from constellation_core.consensus.interface import NotLeader, Unavailable, Unkno
 from constellation_core.consensus.requests import Backoff
 from constellation_core.consensus.state import Answer, Entry, Query
 
-_WAIT = 20.0
+_WAIT = 10.0
 """Seconds that a voter holds an answer back while nothing changes."""
 
 _ATTEMPT = 5.0

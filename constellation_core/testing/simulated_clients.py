@@ -31,6 +31,8 @@ class LinkConditions:
         loss: share of messages that are lost, 0 to 1; of requests and of replies alike.
         duplication: share of requests that arrive a second time.
         lateness: longest time until they do, in seconds.
+        stalls: share of replies at whose arrival the client's machine stands still for a while.
+        stall: shortest and longest time for which it does, in seconds.
         cut: names of clients that reach nobody.
     """
 
@@ -38,6 +40,8 @@ class LinkConditions:
     loss: float = 0.0
     duplication: float = 0.0
     lateness: float = 60.0
+    stalls: float = 0.0
+    stall: tuple[float, float] = (0.1, 20.0)
     cut: frozenset[str] = frozenset()
 
 
@@ -86,6 +90,7 @@ class ClientNetwork:
         self.conditions = LinkConditions()
         self.servers: dict[str, SimulatedServer] = {}
         self._random = group.random
+        self._dead: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         for name, voter in group.voters.items():
             self.servers[name] = SimulatedServer(voter, self.servers, times)
@@ -93,6 +98,17 @@ class ClientNetwork:
     def client(self, name: str, host: SimulatedHost) -> SimulatedAccess:
         """A client on ``host``."""
         return SimulatedAccess(name, host, self)
+
+    def forget(self, name: str) -> None:
+        """Nothing more is sent by this client or to it."""
+        self._dead.add(name)
+
+    def stall(self, host: SimulatedHost) -> None:
+        """Perhaps let the machine stand still."""
+        if self._random.random() < self.conditions.stalls and not host.paused:
+            host.pause()
+            delay = self._random.uniform(*self.conditions.stall)
+            asyncio.get_running_loop().call_later(delay, host.resume)
 
     async def call(self, name: str, call: Call[T], timeout: float) -> T:
         """Send a request to some voter; the reply, as far as there is one.
@@ -155,7 +171,9 @@ class ClientNetwork:
             reply.set_result(result)  # type: ignore[arg-type]
 
     def _lost(self, name: str) -> bool:
-        return name in self.conditions.cut or self._random.random() < self.conditions.loss
+        if name in self._dead or name in self.conditions.cut:
+            return True
+        return self._random.random() < self.conditions.loss
 
     def _latency(self) -> float:
         return self._random.uniform(*self.conditions.latency)
@@ -196,6 +214,7 @@ class SimulatedAccess:
             return await self._network.call(self._name, call, timeout)
         finally:
             # What came in while the machine stood still is seen when it goes on.
+            self._network.stall(self._host)
             await self._host.gate()
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 _ATTEMPTS = 10.0
 _RELEASE = 2.0
 _ROUND_TRIP = 2.0
-_WAIT = 20.0
+_WAIT = 10.0
 _CLOSE = 5.0
 
 

@@ -124,5 +124,5 @@ def _entry(item: object) -> Entry:
 def _unpack(data: bytes) -> object:
     try:
         return msgpack.unpackb(data, raw=False)
-    except msgpack.UnpackException as error:
+    except (ValueError, msgpack.UnpackException) as error:
         raise ValueError("not MessagePack") from error

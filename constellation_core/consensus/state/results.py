@@ -127,7 +127,7 @@ def decode_result(data: bytes) -> Result:
     """
     try:
         items = msgpack.unpackb(data, raw=False)
-    except msgpack.UnpackException as error:
+    except (ValueError, msgpack.UnpackException) as error:
         raise ValueError("not a result") from error
     match items:
         case [int(status), int(number)] if status == _DONE:

@@ -31,8 +31,10 @@ class Renewal:
 class Access(Protocol):
     """A way to the voters.
 
-    Each call is one attempt and raises what :class:`~.interface.Engine.propose` raises:
-    ``NotLeader`` and ``Unavailable`` when nothing was done, ``Unknown`` when that is not known.
+    Each call is one attempt and raises what :meth:`~.interface.Engine.propose` raises:
+    ``NotLeader`` and ``Unavailable`` when nothing was done nor will be, else ``Unknown``. A way
+    on which a request may arrive twice must not raise the first two for one that did or may yet:
+    the second arrival may be carried out.
     """
 
     async def propose(self, operation: bytes, *, timeout: float) -> bytes:

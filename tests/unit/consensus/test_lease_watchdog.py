@@ -20,7 +20,7 @@ from constellation_core.consensus.leases import (
 )
 from constellation_core.consensus.leases.lease import Tenure
 from constellation_core.consensus.requests import Requests
-from constellation_core.testing.simulated_consensus import SimulatedGroup, SimulatedHost
+from constellation_core.testing.consensus.group import SimulatedGroup, SimulatedHost
 from constellation_core.testing.waiting import until_so
 
 DEADLINE = 10.0

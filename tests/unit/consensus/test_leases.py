@@ -29,9 +29,9 @@ from constellation_core.consensus.state.operations import (
     decode_header,
     decode_operation,
 )
-from constellation_core.testing.consensus_scenarios import World
-from constellation_core.testing.simulated_clients import HostWatchdog
-from constellation_core.testing.simulated_consensus import SimulatedHost
+from constellation_core.testing.consensus.clients import HostWatchdog
+from constellation_core.testing.consensus.group import SimulatedHost
+from constellation_core.testing.consensus.world import World
 from constellation_core.testing.virtual_loop import run_virtual
 
 TIMES = LeaseTimes()

@@ -24,7 +24,7 @@ from constellation_core.consensus.state.queries import (
 )
 from constellation_core.consensus.store import CompareFailed, Store, StoreFull
 from constellation_core.consensus.watching import Changes
-from constellation_core.testing.consensus_scenarios import SHORT_TIMES, World
+from constellation_core.testing.consensus.world import SHORT_TIMES, World
 from constellation_core.testing.virtual_loop import StuckError, run_virtual
 from constellation_core.testing.waiting import until_so
 

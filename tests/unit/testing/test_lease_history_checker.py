@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation_core.testing.lease_history import Claim, FencedSink, Write, violations
+from constellation_core.testing.consensus.lease_history import Claim, FencedSink, Write, violations
 
 
 @st.composite

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constellation_core.testing.linearizability import (
+from constellation_core.testing.consensus.linearizability import (
     NEVER,
     Call,
     Kind,

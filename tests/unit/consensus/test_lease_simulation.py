@@ -1,7 +1,7 @@
 """Leases and the store while everything fails by chance, judged by checkers that could fail.
 
-``CONSTELLATION_SIMULATION_SEEDS`` says how many seeds each test runs (a few without it), and
-``CONSTELLATION_SIMULATION_FIRST`` with which it begins. A seed that fails is named and fails
+``CONSENSUS_SEEDS`` says how many seeds each test runs (a few without it), and
+``CONSENSUS_FIRST_SEED`` with which it begins. A seed that fails is named and fails
 again when it is run alone.
 """
 
@@ -18,17 +18,15 @@ import pytest
 from constellation_core.consensus.access import Access, Renewal
 from constellation_core.consensus.leases import LeaseTimes
 from constellation_core.consensus.state import Answer, Query, sessions
-from constellation_core.testing.consensus_scenarios import (
-    SHORT_TIMES,
-    lease_run,
-    store_run,
-)
-from constellation_core.testing.lease_history import Write, violations
-from constellation_core.testing.linearizability import check
+from constellation_core.testing.consensus.lease_history import Write, violations
+from constellation_core.testing.consensus.lease_runs import lease_run
+from constellation_core.testing.consensus.linearizability import check
+from constellation_core.testing.consensus.store_runs import store_run
+from constellation_core.testing.consensus.world import SHORT_TIMES
 from constellation_core.testing.virtual_loop import run_virtual
 
-SEEDS = int(os.environ.get("CONSTELLATION_SIMULATION_SEEDS", "32"))
-FIRST = int(os.environ.get("CONSTELLATION_SIMULATION_FIRST", "0"))
+SEEDS = int(os.environ.get("CONSENSUS_SEEDS", "24"))
+FIRST = int(os.environ.get("CONSENSUS_FIRST_SEED", "0"))
 
 pytestmark = pytest.mark.timeout(30 + 2 * SEEDS)
 

@@ -12,7 +12,7 @@ from constellation_core.consensus.interface import ConsensusError, NotLeader, Un
 from constellation_core.consensus.leases import LeaseDuties, LeaseTimes
 from constellation_core.consensus.leases.lease import Tenure
 from constellation_core.consensus.state import Answer, Query
-from constellation_core.testing.simulated_consensus import (
+from constellation_core.testing.consensus.group import (
     SimulatedGroup,
     SimulatedHost,
     SimulatedVoter,
@@ -29,7 +29,8 @@ class LinkConditions:
     Attributes:
         latency: shortest and longest time that a message travels, in seconds.
         loss: share of messages that are lost, 0 to 1; of requests and of replies alike.
-        duplication: share of requests that arrive a second time.
+        duplication: share of requests that arrive a second time. Their senders are never told that
+            nothing was done, since the second one may yet be carried out.
         lateness: longest time until they do, in seconds.
         stalls: share of replies at whose arrival the client's machine stands still for a while.
         stall: shortest and longest time for which it does, in seconds.
@@ -118,9 +119,11 @@ class ClientNetwork:
         """
         reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         server = self._random.choice(list(self.servers.values()))
-        self._send(name, server, call, self._latency(), reply)
-        if self._random.random() < self.conditions.duplication:
-            self._send(name, server, call, self._random.uniform(0, self.conditions.lateness), None)
+        twice = self._random.random() < self.conditions.duplication
+        self._send(name, server, call, self._latency(), reply, twice)
+        if twice:
+            late = self._random.uniform(0, self.conditions.lateness)
+            self._send(name, server, call, late, None, twice)
         try:
             async with asyncio.timeout(timeout):
                 return await reply
@@ -140,10 +143,11 @@ class ClientNetwork:
         call: Call[T],
         delay: float,
         reply: asyncio.Future[T] | None,
+        twice: bool,
     ) -> None:
         if self._lost(name):
             return
-        task = asyncio.create_task(self._deliver(name, server, call, delay, reply))
+        task = asyncio.create_task(self._deliver(name, server, call, delay, reply, twice))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -154,6 +158,7 @@ class ClientNetwork:
         call: Call[T],
         delay: float,
         reply: asyncio.Future[T] | None,
+        twice: bool,
     ) -> None:
         await asyncio.sleep(delay)
         result: T | None = None
@@ -166,7 +171,8 @@ class ClientNetwork:
         if reply is None or reply.done() or self._lost(name):
             return
         if failure is not None:
-            reply.set_exception(failure)
+            if not twice:
+                reply.set_exception(failure)
         else:
             reply.set_result(result)  # type: ignore[arg-type]
 

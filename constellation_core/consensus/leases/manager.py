@@ -58,7 +58,12 @@ class LeaseView:
 
 
 def holder_id(node: str, random: Random) -> str:
-    """What tells this start of the agent from all others, and the agent from the others."""
+    """What tells this start of the agent from all others, and the agent from the others.
+
+    Args:
+        node: the agent's name.
+        random: must not repeat itself after a restart (``random.SystemRandom``).
+    """
     return f"{node}/{random.getrandbits(64):016x}"
 
 
@@ -242,6 +247,7 @@ class Leases:
         await asyncio.shield(self._spawn(self._release(tenure.name, tenure.epoch)))
 
     async def _granted(self, name: str, ttl: float) -> tuple[Tenure, bool]:
+        backoff = Backoff(self._clock, self._random)
         while not self._closing:
             before = self._clock.boottime()
             asking = self._spawn(self._ask(name, ttl))
@@ -253,6 +259,7 @@ class Leases:
                 raise
             except ConsensusError as error:
                 log.warning("lease %s cannot be asked for: %s", name, error)
+                await backoff.wait()
                 continue
             match result:
                 case Granted(epoch, clean):

@@ -2,8 +2,8 @@
 
 An operation is a MessagePack list: version, kind, session, sequence, how far the sequence is
 above the client's floor, and the fields of the kind. The first five have this meaning in all
-versions, so that a voter with older code can tell that it does not know an operation. The fields
-of a kind never change: another meaning is another kind, with a higher version.
+versions, so that a voter with older code can tell that it does not know an operation. A kind's
+fields and its version, the first that knows it, never change: another meaning is another kind.
 """
 
 from __future__ import annotations
@@ -125,6 +125,10 @@ class Kind(IntEnum):
     RECOVER = 9
 
 
+_VERSIONS = dict.fromkeys(Kind, 1)
+"""The version since which a kind is known. New code asks old voters for old kinds as they do."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestId:
     """Tells a request from all others, also when it arrives twice.
@@ -153,7 +157,7 @@ class Header:
 def encode(operation: Operation, request: RequestId | None = None) -> bytes:
     """The bytes of ``operation``; with ``request``, carried out once however often it arrives."""
     kind, fields = _fields(operation)
-    head: list[object] = [LATEST, int(kind), 0, 0, 0]
+    head: list[object] = [_VERSIONS[kind], int(kind), 0, 0, 0]
     if request is not None:
         head[2:] = [request.session, request.sequence, request.sequence - request.floor]
     packed: bytes = msgpack.packb(head + fields)

@@ -526,7 +526,7 @@ def test_renewals_of_many_share_entries_and_a_day_of_them_is_below_a_megabyte() 
         assert all(isinstance(each, Renew) and len(each.epochs) == 10 for each in operations)
         assert len(operations) == pytest.approx(hours * 240, rel=0.02)
         day = 24 / hours * sum(len(entry) + ENTRY for entry in entries)
-        assert day < 600_000
+        assert day < 600_000, day
         await ended(*holding)
 
     run(scenario)

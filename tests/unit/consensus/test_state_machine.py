@@ -371,6 +371,10 @@ def test_after_a_recovery_nothing_is_given_out_twice() -> None:
     assert decode_result(survivor.apply(0, late)) == Refused(Reason.NO_SESSION)
 
 
+def test_new_code_asks_for_what_old_voters_know_as_old_code_does() -> None:
+    assert decode_header(encode(OpenSession())).version == 1
+
+
 def future(version: int) -> bytes:
     packed: bytes = msgpack.packb([version, 99, 0, 0, 0, {"what": "ever"}])
     return packed

@@ -113,8 +113,6 @@ class Hold:
         self._report_overrun()
         by_others = self._cancelled_by_others(kind)
         try:
-            if self._cancelled_at is not None and not by_others:
-                await self._take_back_cancellation(kind)
             await self._holder.release(self._tenure)
         finally:
             self._holder.left(self)
@@ -133,12 +131,6 @@ class Hold:
         if self._cancelled_at is None:
             return kind is asyncio.CancelledError
         return self._task.uncancel() > self._cancelling
-
-    async def _take_back_cancellation(self, kind: type[BaseException] | None) -> None:
-        # Asked for right before the body ended, it was perhaps not delivered yet.
-        if kind is not asyncio.CancelledError:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)
 
     def _report_overrun(self) -> None:
         if self._cancelled_at is None:
@@ -162,6 +154,7 @@ class Hold:
             self._on_lost()
 
     def _cancel(self) -> None:
+        # A callback of the loop: the task is suspended, so the body gets it before its end.
         if self._inside:
             self._cancelled_at = self._clock.boottime()
             self._task.cancel(f"lease {self._name} is lost")

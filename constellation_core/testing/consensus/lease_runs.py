@@ -24,7 +24,7 @@ class LeaseRun:
         entered: how often a block was entered.
         lost: how often one lost its lease.
         late: writes that the sink refused.
-        healed: whether the lease was taken again when nothing was broken any more.
+        healed: whether the lease is in use when nothing was broken any more for a while.
     """
 
     events: list[Claim | Write] = field(default_factory=list)
@@ -142,9 +142,9 @@ async def lease_run(
         await world.break_things(seconds, (pause, pause, pause, cut, kill))
         for agent in agents:
             agent.host.resume()
-        entered = run.entered
         await asyncio.sleep(6 * times.ttl)
-        run.healed = run.entered > entered
+        recently = asyncio.get_running_loop().time() - 2 * times.ttl
+        run.healed = any(event.at > recently for event in run.events)
         watching.cancel()
         await _finish(agents, working)
     run.events += sink.events

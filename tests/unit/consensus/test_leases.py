@@ -170,8 +170,11 @@ def test_a_new_leader_gives_every_lease_its_full_time() -> None:
         first = hold_for_ever(one)
         await held(two)
         fleet.crash("one")
-        await asyncio.sleep(40)
+        # The last one led before, and must not go on counting from then.
+        await asyncio.sleep(20)
         fleet.world.group.elect("v2")
+        await asyncio.sleep(20)
+        fleet.world.group.elect("v1")
         elected = now()
         async with two.hold("dns"):
             assert 0.98 * TIMES.patience(TIMES.ttl) < now() - elected < TIMES.ttl + 4
@@ -391,6 +394,50 @@ def test_a_timeout_around_a_block_that_waits_leaves_nothing_behind() -> None:
             assert now() - before < 10
         async with one.hold("dns"):
             pass
+
+    run(scenario)
+
+
+def test_a_request_that_was_given_up_does_not_take_the_lease_from_the_next_block() -> None:
+    async def scenario(fleet: Fleet) -> None:
+        one = fleet.agent("one")
+        async with one.hold("warm-up"):
+            pass
+        fleet.cut("one")
+        given_up = hold_for_ever(one)
+        await asyncio.sleep(0.5)
+        await ended(given_up)
+        fleet.cut()
+        # The first request is tried again, and must not be granted while the second one is used.
+        async with one.hold("dns") as lease:
+            await asyncio.sleep(120)
+            lease.check()
+
+    run(scenario)
+
+
+def test_who_waits_does_not_miss_an_end_that_no_voter_remembers() -> None:
+    async def scenario(fleet: Fleet) -> None:
+        one, two = fleet.agent("one"), fleet.agent("two")
+        task = hold_for_ever(one)
+        await held(two)
+        entered: list[float] = []
+
+        async def enter() -> None:
+            async with two.hold("dns"):
+                entered.append(now())
+
+        waiting = asyncio.create_task(enter())
+        await asyncio.sleep(5)
+        fleet.cut("two")
+        await ended(task)
+        await asyncio.sleep(1)
+        for voter in fleet.world.group.voters.values():
+            voter.state.restore(voter.state.snapshot())
+        fleet.cut()
+        await asyncio.sleep(30)
+        assert entered
+        await waiting
 
     run(scenario)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from constellation_core.consensus.access import Renewal
 from constellation_core.consensus.interface import Unavailable, Unknown
 from constellation_core.consensus.requests import Requests
 from constellation_core.consensus.state import changes, sessions
@@ -172,6 +173,70 @@ def test_a_client_that_was_forgotten_goes_on(monkeypatch: pytest.MonkeyPatch) ->
         entry = await clients[0].get("a")
         assert entry is not None
         assert entry.revision == 20
+
+    run(scenario)
+
+
+def test_what_was_forgotten_while_in_doubt_is_not_done_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+
+    async def scenario(stores: Stores) -> None:
+        store = stores.client("c")
+        first = await store.put("a", b"1")
+        conditions = stores.world.network.conditions
+        conditions.latency = (0.3, 0.3)
+        writing = asyncio.create_task(store.put("a", b"2", timeout=30))
+        await asyncio.sleep(0.4)
+        conditions.cut = frozenset({"c"})
+        for number in range(2):
+            await stores.client(f"other-{number}").put("b", b"")
+        conditions.cut = frozenset()
+        with pytest.raises(Unknown, match="forgot"):
+            await writing
+        entry = await store.get("a")
+        assert entry is not None
+        assert (entry.value, entry.revision) == (b"2", first + 1)
+
+    run(scenario)
+
+
+class Scripted:
+    """Answers as voters gave them, and the revisions after which was asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.asked: list[int | None] = []
+        self._answers = iter(answers)
+
+    async def query(
+        self, query: Query, *, linearizable: bool, wait: float, timeout: float
+    ) -> Answer:
+        self.asked.append(query.after)
+        for answer in self._answers:
+            return answer
+        await asyncio.sleep(1e9)
+        raise AssertionError
+
+    async def propose(self, operation: bytes, *, timeout: float) -> bytes:
+        raise AssertionError
+
+    async def renew(self, epochs: tuple[int, ...], *, timeout: float) -> Renewal:
+        raise AssertionError
+
+
+def test_a_voter_that_is_behind_does_not_turn_a_watch_back() -> None:
+    async def scenario(stores: Stores) -> None:
+        there = Answer(5, True, (Entry("a", b"1", 5),))
+        access = Scripted(there, Answer(7, False, (), ("a",)), Answer(4, True, ()), there)
+        random, host = stores.world.random, stores.world.host()
+        store = Store(access, Requests(access, host, random), host, random)
+        watched = Watched(store, "")
+        await asyncio.sleep(60)
+        assert [change.revision for change in watched.told] == [5, 7]
+        assert watched.view == {}
+        assert access.asked == [None, 5, 7, 7, 7]
+        await watched.end()
 
     run(scenario)
 

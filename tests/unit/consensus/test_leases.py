@@ -36,7 +36,7 @@ from constellation_core.testing.virtual_loop import run_virtual
 
 TIMES = LeaseTimes()
 ENTRY = 64
-"""Bytes that the engine's journal takes for an entry besides the operation (51), rounded up."""
+"""Bytes that the engine's journal takes for an entry besides the operation; about 30, in truth."""
 
 
 class Fleet:

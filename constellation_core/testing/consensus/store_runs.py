@@ -1,0 +1,153 @@
+"""Clients that read, write and compare while everything fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from constellation_core.consensus.access import Access
+from constellation_core.consensus.interface import Unavailable, Unknown
+from constellation_core.consensus.requests import Requests
+from constellation_core.consensus.state import Query, Space
+from constellation_core.consensus.store import CompareFailed, Store
+from constellation_core.testing.consensus.group import SimulatedHost
+from constellation_core.testing.consensus.linearizability import NEVER, Call, Kind, Observation
+from constellation_core.testing.consensus.world import SHORT_TIMES, World
+from constellation_core.testing.waiting import NotInTimeError, until_so
+
+
+@dataclass(slots=True)
+class StoreRun:
+    """What a run of clients of the store gave.
+
+    Attributes:
+        history: for :func:`~.linearizability.check`.
+        unknown: how many outcomes are unknown.
+        watched: what a watcher saw last, by key.
+        stored: what stands on the leader in the end.
+    """
+
+    history: list[Call] = field(default_factory=list)
+    unknown: int = 0
+    watched: dict[str, bytes] = field(default_factory=dict)
+    stored: dict[str, bytes] = field(default_factory=dict)
+
+
+async def store_run(
+    seed: int,
+    *,
+    clients: int = 4,
+    calls: int = 40,
+    through: Callable[[Access], Access] = lambda access: access,
+) -> StoreRun:
+    """Clients read, write and compare while voters and links fail.
+
+    Args:
+        seed: of all chance.
+        clients: how many.
+        calls: of each client.
+        through: what stands between the clients and the network, to spoil it.
+    """
+    world = World(seed, SHORT_TIMES)
+    run = StoreRun()
+
+    def store(name: str, host: SimulatedHost) -> Store:
+        access = through(world.network.client(name, host))
+        return Store(access, Requests(access, host, world.random), host, world.random)
+
+    async with world.running() as tasks:
+        watching = tasks.create_task(_watch(store("watcher", world.host()), run))
+        breaking = tasks.create_task(world.break_things(1e9, ()))
+        work: list[Coroutine[Any, Any, None]] = []
+        for number in range(clients):
+            host = world.host()
+            client = _Client(f"c{number}", store(f"c{number}", host), host, world.random, run)
+            work.append(client.work(calls))
+        async with asyncio.TaskGroup() as working:
+            for each in work:
+                working.create_task(each)
+        breaking.cancel()
+        await world.break_things(0, ())
+        leader = world.group.voters["v1"].state
+
+        def caught_up() -> bool:
+            # Late copies of requests may change it even now.
+            entries = leader.answer(Query(Space.KEYS, "", exact=False)).entries
+            run.stored = {entry.key: entry.value for entry in entries}
+            return run.watched == run.stored
+
+        with contextlib.suppress(NotInTimeError):
+            await until_so(caught_up, 90, "the watcher's view")
+        watching.cancel()
+    return run
+
+
+async def _watch(store: Store, run: StoreRun) -> None:
+    async for changes in store.watch(""):
+        for key in changes.gone:
+            del run.watched[key]
+        run.watched.update({entry.key: entry.value for entry in changes.entries})
+
+
+class _Client:
+    def __init__(
+        self, name: str, store: Store, host: SimulatedHost, random: Random, run: StoreRun
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._host = host
+        self._random = random
+        self._run = run
+        self._revisions: dict[str, int] = {}
+
+    async def work(self, calls: int) -> None:
+        for number in range(calls):
+            await self._call(f"{self._name}-{number}".encode())
+            await self._host.sleep(self._random.expovariate(1 / 0.5))
+
+    async def _call(self, value: bytes) -> None:
+        key = self._random.choice("xyz")
+        kind = self._random.choice([Kind.GET, Kind.PUT, Kind.PUT, Kind.DELETE])
+        expected = None
+        if kind is not Kind.GET and self._random.random() < 0.6:
+            expected = self._revisions.get(key, 0)
+            # To delete what is not there on condition that it is not makes no sense.
+            kind = Kind.PUT if expected == 0 else kind
+        loop = asyncio.get_running_loop()
+        call = Call(self._name, key, kind, loop.time(), NEVER, value, expected)
+        try:
+            observed = await self._observe(call, self._random.choice([0.5, 2.0, 8.0]))
+        except Unavailable:
+            # It was promised that nothing was done: the history is to hold without it.
+            return
+        except Unknown:
+            self._run.unknown += 1
+        else:
+            if observed.revision is not None:
+                self._revisions[key] = observed.revision
+            call = replace(call, returned=loop.time(), observed=observed)
+        self._run.history.append(call)
+
+    async def _observe(self, call: Call, timeout: float) -> Observation:
+        value = call.value or b""
+        try:
+            match call.kind:
+                case Kind.GET:
+                    entry = await self._store.get(call.key, timeout=timeout)
+                    return Observation(*((entry.revision, entry.value) if entry else (0, None)))
+                case Kind.DELETE:
+                    await self._store.delete(call.key, expected=call.expected, timeout=timeout)
+                    return Observation()
+                case Kind.PUT if call.expected is None:
+                    return Observation(await self._store.put(call.key, value, timeout=timeout))
+                case Kind.PUT:
+                    revision = await self._store.compare_and_set(
+                        call.key, value, call.expected or 0, timeout=timeout
+                    )
+                    return Observation(revision)
+        except CompareFailed as error:
+            return Observation(error.revision, done=False)

@@ -7,7 +7,7 @@ from joining. Here it keeps out only itself.
 from __future__ import annotations
 
 from constellation_core.gossip.config import GossipConfig
-from constellation_core.gossip.member import Member, unpack_ip
+from constellation_core.gossip.member import Member, is_everywhere, unpack_ip
 from constellation_core.gossip.messages import VERSION_LENGTH, Alive
 from constellation_core.model.node import NodeState
 
@@ -37,6 +37,9 @@ def member_of(message: Alive, config: GossipConfig, now: float) -> Member:
         host = unpack_ip(message.address)
     except ValueError:
         raise NotBelievedError(f"{who}: its address is not an IP address") from None
+    if is_everywhere(host):
+        # Whoever sent something there would talk to itself.
+        raise NotBelievedError(f"{who}: nobody can reach {host}")
     problem = _version_problem(config, message.versions)
     if problem:
         raise NotBelievedError(f"{who}: {problem}")

@@ -256,7 +256,8 @@ class MemberTable:
 
     def set_meta(self, meta: bytes) -> None:
         """Change what this node tells of itself."""
-        if meta == self.local.meta:
+        if meta == self.local.meta or self.leaving:
+            # A new word about itself would take the goodbye back.
             return
         local = replace(self.local, meta=meta, incarnation=self.local.incarnation + 1)
         self._set(local)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,3 +215,13 @@ def test_each_conflict_is_told_once_a_minute_and_memory_is_bounded(
             assert now - told[number] < 60
         assert log.last is conflict
     assert len(log._told) <= 256
+
+
+@pytest.mark.parametrize("everywhere", [bytes(4), bytes(16)])
+def test_nobody_is_believed_to_be_everywhere(everywhere: bytes) -> None:
+    network = SimulatedNetwork(1)
+    (node,) = cluster(network, 1)
+    table = node.protocol.table
+    table.alive(Alive(1, "x", everywhere, 7946, b"", table.local.versions))
+    assert table.get("x") is None
+    assert "nobody can reach" in node.protocol.stats.last_incompatible

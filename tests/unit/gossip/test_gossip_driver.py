@@ -307,7 +307,8 @@ async def test_a_delegate_that_fails_does_not_stop_the_clock() -> None:
             await until(lambda: "a" not in alive(b))
             assert failures
             async with running("c") as (c,):
-                await c.join([seed(b)])
+                async with asyncio.timeout(5):
+                    await b.join([seed(c)])
                 await until(lambda: "c" in b.protocol.stats.round_trips)
         finally:
             await b.close()

@@ -29,6 +29,9 @@ def member_of(message: Alive, config: GossipConfig, now: float) -> Member:
         NotBelievedError: when it cannot be a member that we talk to.
     """
     who = message.node or "a node"
+    if not who.isprintable():
+        # It would be written into logs and to terminals, which obey some of it.
+        raise NotBelievedError(f"{who!r}: a name that cannot be printed")
     if not message.node or message.port == 0:
         raise NotBelievedError(f"{who}: no name or no port")
     if message.incarnation > MOST_CLAIMED:

@@ -371,7 +371,7 @@ class MemberTable:
     def _is_absurd(self, accusation: Suspect | Dead, known: Member) -> bool:
         if is_answerable(accusation.incarnation, known):
             return False
-        self.incompatible(f"{accusation.source} accuses {known.name} beyond all numbers")
+        self.incompatible(f"{accusation.source!r} accuses {known.name} beyond all numbers")
         return True
 
     def _may_move(self, known: Member) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Iterator
 
 from constellation_core.agent.interfaces import HostAddresses
 from constellation_core.config import Address
+from constellation_core.gossip.member import is_everywhere
 
 # Documentation addresses (RFC 5737, RFC 3849): connecting a UDP socket sends nothing, it only
 # asks the kernel which of our addresses it would use for the way out.
@@ -31,11 +31,6 @@ def resolve_bind(bind: Address) -> tuple[str, int]:
     return str(found[0][4][0]), bind.port
 
 
-def is_everywhere(host: str) -> bool:
-    """Whether an IP literal stands for all addresses of the host."""
-    return ipaddress.ip_address(host.partition("%")[0]).is_unspecified
-
-
 def advertised(
     bind: tuple[str, int], setting: Address | None, own: HostAddresses
 ) -> tuple[str, int]:
@@ -45,10 +40,17 @@ def advertised(
     hosts could reach; never that of a container bridge. It holds until peers are asked.
 
     Raises:
-        AdvertiseError: when bound to all addresses and none of them will do.
+        AdvertiseError: when bound to all addresses and none of them will do, or the setting stands
+            for all of them.
     """
     if setting is not None:
-        return resolve_bind(setting)
+        told = resolve_bind(setting)
+        if is_everywhere(told[0]):
+            raise AdvertiseError(
+                f"[gossip] advertise {told[0]} is an address that nobody can reach; set it to the "
+                "one that other nodes reach this one at, or leave it out"
+            )
+        return told
     if not is_everywhere(bind[0]):
         return bind[0], 0
     guesses = [*_on_default_route(bind), *own.far()]

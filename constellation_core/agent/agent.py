@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from constellation_core import __version__
-from constellation_core.agent.addresses import advertised, is_everywhere, resolve_bind
+from constellation_core.agent.addresses import advertised, resolve_bind
 from constellation_core.agent.bridge import EventBridge
 from constellation_core.agent.clock import SystemClock
 from constellation_core.agent.data_dir import DataDir
@@ -33,7 +33,7 @@ from constellation_core.gossip import (
     MemberEvent,
     encode_tags,
 )
-from constellation_core.gossip.member import BORN_TAG
+from constellation_core.gossip.member import BORN_TAG, is_everywhere
 from constellation_core.model.node import Node
 from constellation_core.model.service import Service
 from constellation_core.plugins.delivery import EventDelivery

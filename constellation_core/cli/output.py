@@ -68,10 +68,10 @@ def styled(word: str) -> str:
 
 
 def escaped(text: object) -> str:
-    """Text that may hold anything, for a cell of a table."""
+    """Text that may hold anything, for a cell of a table; a terminal obeys nothing in it."""
     from rich.markup import escape
 
-    return escape(str(text))
+    return escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(text)))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:

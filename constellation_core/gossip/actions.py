@@ -53,7 +53,11 @@ Action = SendDatagram | Exchange
 
 
 class Delegate(Protocol):
-    """What rides on the gossip. Called by the protocol on its driver's thread; never blocks."""
+    """What rides on the gossip. Called by the protocol on its driver's thread; never blocks.
+
+    Nothing here should raise. What does is not caught, so that it is seen; it costs the rest of
+    the datagram or of the view, and the gossip goes on.
+    """
 
     def attach(self, protocol: GossipProtocol) -> None:
         """The protocol starts; called once, before everything else."""

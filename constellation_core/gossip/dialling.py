@@ -49,6 +49,10 @@ async def _talk(action: Exchange, protocol: Protocol) -> StreamMessage:
         reply, size = await read_message(reader, envelope, answer=True)
         stats.streams_in.add(reply.TYPE, size)
         return reply
+    except BaseException:
+        # A peer that reads no more must not keep what is left of the request here.
+        writer.transport.abort()
+        raise
     finally:
         writer.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -17,7 +18,7 @@ from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.datagrams import DatagramSocket
 from constellation_core.gossip.dialling import ask_echo, exchange
 from constellation_core.gossip.keyring import DecryptError, Keyring
-from constellation_core.gossip.member import Address, Member
+from constellation_core.gossip.member import Address, Member, is_everywhere
 from constellation_core.gossip.messages import DecodeError, ErrorReply, PushPull, UserMessage
 from constellation_core.gossip.protocol import Protocol
 from constellation_core.gossip.rpc.endpoint import StreamEndpoint
@@ -67,17 +68,20 @@ class Gossip:
     Args:
         config: timing and names.
         bind: IP literal and port to listen on; port 0 takes a free one.
-        advertise: address that others reach this node at; ``None`` when it is ``bind``. Port 0
-            stands for the bound port.
+        advertise: address that others reach this node at; ``None`` when it is ``bind``, which
+            must not be all addresses then. Port 0 stands for the bound port.
         keyring: encrypts everything; ``None`` for an open cluster.
         delegate: what rides on the gossip.
         meta: up to 512 bytes that others see of this node.
         incarnation: where this node's own numbers begin. Must be above every one that it has
-            used before; the wall clock in seconds is.
+            used before; the wall clock in seconds, the default, is.
         rng: all chance comes from it.
         may_advertise: for a node that is bound to all addresses: whether it may take the address
             at which it is reached first for its own. Without it, ``advertise`` stays.
         streams: limits of :attr:`streams`.
+
+    Raises:
+        ValueError: when nobody can reach what it would advertise.
     """
 
     def __init__(
@@ -89,18 +93,21 @@ class Gossip:
         keyring: Keyring | None = None,
         delegate: Delegate | None = None,
         meta: bytes = b"",
-        incarnation: int = 1,
+        incarnation: int | None = None,
         rng: Random | None = None,
         may_advertise: Callable[[str], bool] | None = None,
         streams: StreamSettings | None = None,
     ) -> None:
+        host = (advertise or bind)[0]
+        if is_everywhere(host):
+            raise ValueError(f"nobody can reach {host}: advertise an address that others can")
         self._config = config
         self._bind = bind
         self._advertise = advertise
         self._keyring = keyring
         self._delegate = delegate
         self._meta = meta
-        self._incarnation = incarnation
+        self._incarnation = int(time.time()) if incarnation is None else incarnation
         self._rng = rng or Random()
         self._protocol: Protocol | None = None
         self._datagrams: DatagramSocket | None = None
@@ -151,17 +158,23 @@ class Gossip:
             self._meta,
             self._config.versions,
         )
-        self._protocol = Protocol(
-            self._config,
-            local,
-            now=loop.time(),
-            rng=self._rng,
-            keyring=self._keyring,
-            delegate=self._delegate,
-        )
-        self._datagrams = DatagramSocket(udp, self._datagram_received, self._flush)
-        self._server = await asyncio.start_server(self._serve, sock=tcp)
-        self._protocol.start(loop.time())
+        try:
+            self._protocol = Protocol(
+                self._config,
+                local,
+                now=loop.time(),
+                rng=self._rng,
+                keyring=self._keyring,
+                delegate=self._delegate,
+            )
+            self._datagrams = DatagramSocket(udp, self._datagram_received, self._flush)
+            self._server = await asyncio.start_server(self._serve, sock=tcp)
+            self._protocol.start(loop.time())
+        except BaseException:
+            await self.close()
+            tcp.close()
+            udp.close()
+            raise
         self._flush()
 
     async def join(self, seeds: Sequence[str]) -> list[JoinResult]:
@@ -190,12 +203,7 @@ class Gossip:
         Raises:
             ConnectionError: when there is no answer; the text says why.
         """
-        future: asyncio.Future[StreamMessage | ExchangeFailed] = _future()
-        self.protocol.request(member, payload, lambda reply: _resolve(future, reply))
-        self._flush()
-        reply = await future
-        if isinstance(reply, ExchangeFailed):
-            raise ConnectionError(reply.reason)
+        reply = await self._request(member, payload, wants_reply=True)
         return getattr(reply, "payload", b"")
 
     def send(self, member: Member, payload: bytes) -> None:
@@ -216,14 +224,7 @@ class Gossip:
         Raises:
             ConnectionError: when they could not be sent; the text says why.
         """
-        future: asyncio.Future[StreamMessage | ExchangeFailed] = _future()
-        self.protocol.request(
-            member, payload, lambda reply: _resolve(future, reply), wants_reply=False
-        )
-        self._flush()
-        reply = await future
-        if isinstance(reply, ExchangeFailed):
-            raise ConnectionError(reply.reason)
+        await self._request(member, payload, wants_reply=False)
 
     async def leave(self, timeout: float = 3.0) -> None:
         """Say goodbye, and wait until it has been gossiped, at most ``timeout`` seconds."""
@@ -282,8 +283,11 @@ class Gossip:
         if self._datagrams is not None:
             # An answer that is here already counts, however late this process is to read it.
             self._datagrams.drain()
-        self.protocol.poll(asyncio.get_running_loop().time())
-        self._flush()
+        try:
+            self.protocol.poll(asyncio.get_running_loop().time())
+        finally:
+            # Without this, an exception of the delegate would stop the clock.
+            self._flush()
 
     def _flush(self) -> None:
         for action in self.protocol.take_actions():
@@ -307,6 +311,17 @@ class Gossip:
             self._datagrams.send(action.data, (host, port))
 
     # --- TCP, outgoing -----------------------------------------------------------------------
+
+    async def _request(self, member: Member, payload: bytes, *, wants_reply: bool) -> StreamMessage:
+        future: asyncio.Future[StreamMessage | ExchangeFailed] = _future()
+        self.protocol.request(
+            member, payload, lambda reply: _resolve(future, reply), wants_reply=wants_reply
+        )
+        self._flush()
+        reply = await future
+        if isinstance(reply, ExchangeFailed):
+            raise ConnectionError(reply.reason)
+        return reply
 
     async def _join(self, seed: str) -> JoinResult:
         try:
@@ -340,7 +355,8 @@ class Gossip:
             async with asyncio.timeout(self._config.exchange_timeout):
                 accepted = await self._answer(reader, writer)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            pass
+            # Whoever does not read its answer must not keep it here.
+            writer.transport.abort()
         finally:
             del self._connections[task]
             if accepted is None:

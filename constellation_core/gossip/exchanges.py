@@ -9,6 +9,8 @@ from constellation_core.gossip.member import Address
 from constellation_core.gossip.streams import StreamMessage
 from constellation_core.gossip.timers import Timers
 
+_STOPPED = ExchangeFailed("this node has stopped")
+
 OnReply = Callable[[StreamMessage | ExchangeFailed], None]
 
 
@@ -30,6 +32,7 @@ class Exchanges:
         self._emit = emit
         self._waiting: dict[int, OnReply] = {}
         self._token = 0
+        self._stopped = False
         self.refused = ""
 
     def open(
@@ -41,7 +44,10 @@ class Exchanges:
         *,
         wants_reply: bool = True,
     ) -> None:
-        """Send a request; ``done`` gets its outcome, later and exactly once."""
+        """Send a request; ``done`` gets its outcome exactly once; later, but for :meth:`stop`."""
+        if self._stopped:
+            done(_STOPPED)
+            return
         if self.refused:
             reason = self.refused
             self._timers.call_later(0, lambda: done(ExchangeFailed(reason)))
@@ -55,3 +61,9 @@ class Exchanges:
         callback = self._waiting.pop(token, None)
         if callback is not None:
             callback(reply)
+
+    def stop(self) -> None:
+        """All that waits fails now, and what is asked from now on at once: nobody answers it."""
+        self._stopped = True
+        for token in list(self._waiting):
+            self.close(token, _STOPPED)

@@ -146,6 +146,11 @@ def unpack_ip(packed: bytes) -> str:
     return str(address)
 
 
+def is_everywhere(host: str) -> bool:
+    """Whether an IP literal stands for all addresses of a host, and so for none to reach it at."""
+    return ipaddress.ip_address(host.partition("%")[0]).is_unspecified
+
+
 def encode_tags(tags: Mapping[str, str]) -> bytes:
     """Words as metadata, in the encoding that Serf uses and shows.
 

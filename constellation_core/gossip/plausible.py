@@ -7,7 +7,7 @@ from joining. Here it keeps out only itself.
 from __future__ import annotations
 
 from constellation_core.gossip.config import GossipConfig
-from constellation_core.gossip.member import Member, unpack_ip
+from constellation_core.gossip.member import Member, is_everywhere, unpack_ip
 from constellation_core.gossip.messages import VERSION_LENGTH, Alive
 from constellation_core.model.node import NodeState
 
@@ -29,6 +29,9 @@ def member_of(message: Alive, config: GossipConfig, now: float) -> Member:
         NotBelievedError: when it cannot be a member that we talk to.
     """
     who = message.node or "a node"
+    if not who.isprintable():
+        # It would be written into logs and to terminals, which obey some of it.
+        raise NotBelievedError(f"{who!r}: a name that cannot be printed")
     if not message.node or message.port == 0:
         raise NotBelievedError(f"{who}: no name or no port")
     if message.incarnation > MOST_CLAIMED:
@@ -37,6 +40,9 @@ def member_of(message: Alive, config: GossipConfig, now: float) -> Member:
         host = unpack_ip(message.address)
     except ValueError:
         raise NotBelievedError(f"{who}: its address is not an IP address") from None
+    if is_everywhere(host):
+        # Whoever sent something there would talk to itself.
+        raise NotBelievedError(f"{who}: nobody can reach {host}")
     problem = _version_problem(config, message.versions)
     if problem:
         raise NotBelievedError(f"{who}: {problem}")

@@ -107,6 +107,7 @@ class Protocol:
         self._views = Views(config, self.table, self.timers, rng, self._exchanges, self._delegate)
         self._prober = Prober(config, self.table, self.timers, self.awareness, self.stats, self)
         self._asking: set[int] = set()
+        self._stopped = False
         self.seen_from: dict[str, Address] = {}
         """Members whose datagrams come from another address than they tell, and from which."""
 
@@ -125,12 +126,14 @@ class Protocol:
         self._delegate.attach(self)
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, for good; what waits for an answer fails."""
+        self._stopped = True
         self._dissemination.silent = True
+        self._exchanges.stop()
 
     def next_deadline(self) -> float | None:
-        """When :meth:`poll` is to be called."""
-        return self.timers.next_deadline()
+        """When :meth:`poll` is to be called; ``None`` for never."""
+        return None if self._stopped else self.timers.next_deadline()
 
     def poll(self, now: float) -> None:
         """Let the time be ``now`` and do what is due."""
@@ -286,9 +289,7 @@ class Protocol:
     def notify(self, event: MemberEvent) -> None:
         """Pass an event of the membership on."""
         if not event.member.online:
-            self.stats.round_trips.pop(event.member.name, None)
-            self.paths.forget(event.member.name)
-            self.seen_from.pop(event.member.name, None)
+            self._forget_way(event.member.name)
         self._delegate.on_event(event)
 
     def send(self, address: Address, *messages: Plain | UserMessage) -> None:
@@ -385,10 +386,16 @@ class Protocol:
     def _forget(self) -> None:
         for member in self.table.forget():
             self._dissemination.queue.drop(member.name)
+            self._forget_way(member.name)
             self._delegate.on_forgotten(member)
             if member.state is NodeState.DEAD:
                 # Both sides of a partition may forget each other before it heals.
                 self._views.remember({member.address})
+
+    def _forget_way(self, name: str) -> None:
+        self.stats.round_trips.pop(name, None)
+        self.paths.forget(name)
+        self.seen_from.pop(name, None)
 
     def _was_late(self, seconds: float) -> None:
         """This process did not run for so long; what was not heard meanwhile proves nothing."""

@@ -22,11 +22,17 @@ async def resolve(seed: str) -> Address:
     """The address of ``HOST:PORT``.
 
     Raises:
-        OSError: when the host has no address.
+        OSError: when the host has no address, or this is something else.
     """
     host, _, port = seed.rpartition(":")
     host = host.strip("[]")
-    found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise OSError("it is not HOST:PORT")
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise OSError("no host can have this name") from None
     address = found[0][4]
     return (str(address[0]), int(address[1]))
 

@@ -256,7 +256,8 @@ class MemberTable:
 
     def set_meta(self, meta: bytes) -> None:
         """Change what this node tells of itself."""
-        if meta == self.local.meta:
+        if meta == self.local.meta or self.leaving:
+            # A new word about itself would take the goodbye back.
             return
         local = replace(self.local, meta=meta, incarnation=self.local.incarnation + 1)
         self._set(local)
@@ -370,7 +371,7 @@ class MemberTable:
     def _is_absurd(self, accusation: Suspect | Dead, known: Member) -> bool:
         if is_answerable(accusation.incarnation, known):
             return False
-        self.incompatible(f"{accusation.source} accuses {known.name} beyond all numbers")
+        self.incompatible(f"{accusation.source!r} accuses {known.name} beyond all numbers")
         return True
 
     def _may_move(self, known: Member) -> bool:

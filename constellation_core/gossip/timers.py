@@ -58,7 +58,13 @@ class Timers:
         due = []
         while self._heap and self._heap[0][0] <= self.now:
             due.append(heapq.heappop(self._heap)[2])
-        for timer in due:
-            callback, timer.callback = timer.callback, None
-            if callback is not None:
-                callback()
+        waiting = iter(due)
+        try:
+            for timer in waiting:
+                callback, timer.callback = timer.callback, None
+                if callback is not None:
+                    callback()
+        finally:
+            # Whatever one of them raises: the others are made the next time.
+            for timer in waiting:
+                heapq.heappush(self._heap, (timer.when, next(self._order), timer))

@@ -73,8 +73,11 @@ class Views:
 
         def on_reply(reply: StreamMessage | ExchangeFailed) -> None:
             if isinstance(reply, PushPull):
-                self._merge(reply, join=join)
-                done(None)
+                try:
+                    self._merge(reply, join=join)
+                finally:
+                    # Whatever the delegate raises, somebody may wait for this.
+                    done(None)
             elif isinstance(reply, ExchangeFailed):
                 done(reply)
             else:

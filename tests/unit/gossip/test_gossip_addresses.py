@@ -10,6 +10,7 @@ import pytest
 
 from constellation_core.agent.addresses import AdvertiseError, advertised
 from constellation_core.agent.interfaces import HostAddress, HostAddresses
+from constellation_core.config import Address
 from constellation_core.gossip import Gossip, GossipConfig, Keyring
 from constellation_core.model.node import NodeState
 
@@ -97,6 +98,8 @@ def test_the_guess_is_never_a_bridge() -> None:
     with pytest.raises(AdvertiseError, match="advertise"):
         advertised(everywhere, None, HostAddresses([local, bridge]))
     assert advertised(("10.0.0.1", 1), None, HostAddresses([])) == ("10.0.0.1", 0)
+    with pytest.raises(AdvertiseError, match="nobody can reach"):
+        advertised(everywhere, Address("0.0.0.0", 7946), HostAddresses([local, wired]))
 
 
 @pytest.mark.parametrize(

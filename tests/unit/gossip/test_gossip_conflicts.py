@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,3 +215,25 @@ def test_each_conflict_is_told_once_a_minute_and_memory_is_bounded(
             assert now - told[number] < 60
         assert log.last is conflict
     assert len(log._told) <= 256
+
+
+@pytest.mark.parametrize("everywhere", [bytes(4), bytes(16)])
+def test_nobody_is_believed_to_be_everywhere(everywhere: bytes) -> None:
+    network = SimulatedNetwork(1)
+    (node,) = cluster(network, 1)
+    table = node.protocol.table
+    table.alive(Alive(1, "x", everywhere, 7946, b"", table.local.versions))
+    assert table.get("x") is None
+    assert "nobody can reach" in node.protocol.stats.last_incompatible
+
+
+@pytest.mark.parametrize("name", ["x\x1b[2J", "x\n2026 INFO all is well", "\u202ex"])
+def test_a_name_that_a_terminal_would_obey_is_not_believed(name: str) -> None:
+    network = SimulatedNetwork(1)
+    (node,) = cluster(network, 1)
+    table = node.protocol.table
+    table.alive(Alive(1, name, bytes((10, 0, 0, 9)), 7946, b"", table.local.versions))
+    table.suspect(Suspect(MOST_ACCUSED + 1, node.name, name))
+    assert table.get(name) is None
+    assert node.protocol.stats.incompatible == 2
+    assert node.protocol.stats.last_incompatible.isprintable()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,7 +15,9 @@ import pytest
 from constellation_core.gossip import Gossip, GossipBindError, GossipConfig, Keyring, NoDelegate
 from constellation_core.gossip.datagrams import DatagramSocket
 from constellation_core.gossip.envelope import Envelope
-from constellation_core.gossip.messages import Ack, Nack, Ping, decode, encode
+from constellation_core.gossip.member import MemberEvent
+from constellation_core.gossip.messages import Ack, Nack, Ping, UserMessage, decode, encode
+from constellation_core.gossip.wire import write_message
 from constellation_core.model.node import NodeState
 
 KEY = Keyring([b"k" * 32])
@@ -232,3 +235,124 @@ async def test_a_label_stands_before_requests_and_not_before_answers(
             await other.close()
     finally:
         await one.close()
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[str]:
+    """Takes connections and says nothing; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        yield f"{host}:{port}"
+
+
+async def test_who_waits_for_an_answer_hears_that_the_node_stops() -> None:
+    async with running("a", "b") as (a, b), silent_server() as nobody:
+        await b.join([seed(a)])
+        joining = asyncio.create_task(b.join([nobody]))
+        await until(lambda: bool(b.protocol._exchanges._waiting))
+        await b.close()
+        async with asyncio.timeout(5):
+            (result,) = await joining
+        assert not result.joined
+        assert "stopped" in result.reason
+
+
+async def test_a_closed_node_says_and_asks_nothing_any_more() -> None:
+    async with running("a", "b") as (a, b):
+        await b.join([seed(a)])
+        (to_a,) = (m for m in b.members() if m.name == "a")
+        await b.close()
+        assert b.protocol.next_deadline() is None
+        async with asyncio.timeout(5):
+            (result,) = await b.join([seed(a)])
+            assert not result.joined
+            with pytest.raises(ConnectionError, match="stopped"):
+                await b.request(to_a, b"hello")
+        assert b.protocol.next_deadline() is None
+        await b.close()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:0", "127.0.0.1:65536", "a" * 70 + ":1"]
+)
+async def test_a_seed_that_is_no_address_keeps_nobody_from_the_others(wrong: str) -> None:
+    async with running("a", "b") as (a, b):
+        assert [echo.peer for echo in await b.ask_echo([wrong, seed(a)])] == [seed(a)]
+        bad, good = await b.join([wrong, seed(a)])
+        assert (bad.joined, good.joined) == (False, True)
+        assert bad.seed == wrong
+        assert "cannot resolve it" in bad.reason
+
+
+class Failing(Echo):
+    """Fails at each event of the membership."""
+
+    def on_event(self, event: MemberEvent) -> None:
+        raise ZeroDivisionError(event.member.name)
+
+
+async def test_a_delegate_that_fails_does_not_stop_the_clock() -> None:
+    failures: list[BaseException | None] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: failures.append(context.get("exception"))
+    )
+    async with running("a") as (a,):
+        b = Gossip(GossipConfig("b"), bind=("127.0.0.1", 0), keyring=KEY, delegate=Failing())
+        await b.start()
+        try:
+            await a.join([seed(b)])
+            await until(lambda: "b" in alive(a) and "a" in alive(b))
+            # It is found dead, which fails too, by a timer among others.
+            await a.close()
+            await until(lambda: "a" not in alive(b))
+            assert failures
+            async with running("c") as (c,):
+                async with asyncio.timeout(5):
+                    await b.join([seed(c)])
+                await until(lambda: "c" in b.protocol.stats.round_trips)
+        finally:
+            await b.close()
+
+
+async def test_an_answer_that_nobody_reads_is_not_kept() -> None:
+    config = GossipConfig("a", exchange_timeout=0.3)
+    a = Gossip(config, bind=("127.0.0.1", 0), keyring=KEY, delegate=Echo())
+    await a.start()
+    try:
+        reader, writer = await asyncio.open_connection(*a.local.address, limit=1)
+        try:
+            size = 12_000_000
+            await write_message(writer, UserMessage(os.urandom(size)), a.protocol.envelope)
+            await until(lambda: not a._connections)
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(size)
+        finally:
+            writer.close()
+    finally:
+        await a.close()
+
+
+def test_a_node_is_not_told_at_an_address_that_nobody_can_reach() -> None:
+    for everywhere in ("0.0.0.0", "::"):
+        with pytest.raises(ValueError, match="advertise"):
+            Gossip(GossipConfig("a"), bind=(everywhere, 0))
+        with pytest.raises(ValueError, match="advertise"):
+            Gossip(GossipConfig("a"), bind=("127.0.0.1", 0), advertise=(everywhere, 0))
+
+
+async def test_numbers_begin_at_the_wall_clock_so_that_restarts_win() -> None:
+    before = int(time.time())
+    async with running("a") as (a,):
+        assert before <= a.local.incarnation <= time.time()
+
+
+async def test_a_start_that_fails_leaves_the_port_free() -> None:
+    label = GossipConfig("a", label="x" * 300)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+    failed = Gossip(label, bind=address)
+    with pytest.raises(ValueError, match="label"):
+        await failed.start()
+    again = Gossip(GossipConfig("a"), bind=address)
+    await again.start()
+    await again.close()

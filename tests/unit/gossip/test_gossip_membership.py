@@ -10,8 +10,9 @@ from constellation_core.gossip.actions import NoDelegate
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.keyring import Keyring
 from constellation_core.gossip.member import EventKind, MemberEvent
-from constellation_core.gossip.messages import Dead, Nack, encode
+from constellation_core.gossip.messages import Dead, Nack, Ping, encode
 from constellation_core.gossip.paths import Path
+from constellation_core.gossip.timers import Timers
 from constellation_core.model.node import NodeState
 from constellation_core.testing.network import SimulatedNetwork
 from constellation_core.testing.simulated_node import SimulatedNode
@@ -350,3 +351,50 @@ def test_whatever_happened_all_agree_afterwards(
         if not network.nodes[name].running:
             start(name)
     network.run_until(network.agrees_on_members, limit=120)
+
+
+def test_who_says_goodbye_does_not_take_it_back_with_new_metadata() -> None:
+    network = SimulatedNetwork(1)
+    nodes = cluster(network, 3)
+    gone = nodes[2]
+    # Past the time in which newcomers exchange views every second.
+    network.run_for(10)
+    gone.leave()
+    gone.protocol.set_meta(b"news", network.now)
+    gone.flush()
+    network.run_until(lambda: gone.protocol.goodbye_sent, limit=5)
+    gone.kill()
+    network.run_for(20)
+    assert {node.state_of(gone.name) for node in nodes[:2]} == {NodeState.LEFT}
+
+
+def test_nothing_is_kept_of_who_is_forgotten() -> None:
+    config = GossipConfig("node-0", forget_dead=5.0)
+    network = SimulatedNetwork(1)
+    keeper = network.add("node-0", config=config, delegate=Recorder())
+    other = network.add("node-1", delegate=Recorder())
+    other.join(keeper)
+    network.run_until(network.agrees_on_members, limit=30)
+    other.kill()
+    network.run_until(lambda: keeper.state_of("node-1") is NodeState.DEAD, limit=60)
+    # A word of its from another address, that was long under way.
+    ping = encode(Ping(1, "node-0", bytes(4), 7946, "node-1"))
+    keeper.receive(ping, ("10.8.8.8", 7946))
+    assert "node-1" in keeper.protocol.seen_from
+    network.run_until(lambda: keeper.state_of("node-1") is None, limit=60)
+    assert not keeper.protocol.seen_from
+
+
+def test_what_a_timer_raises_does_not_take_the_others_away() -> None:
+    timers = Timers(0.0)
+    made = []
+    timers.call_at(1, lambda: made.append("first"))
+    timers.call_at(2, lambda: made.append(1 // 0))
+    timers.call_at(3, lambda: made.append("last"))
+    timers.call_at(4, lambda: made.append("cancelled")).cancel()
+    timers.now = 5
+    with pytest.raises(ZeroDivisionError):
+        timers.run_due()
+    assert timers.next_deadline() == 3
+    timers.run_due()
+    assert made == ["first", "last"]

@@ -27,6 +27,7 @@ from constellation_core.gossip.rpc.server import Accepted
 from constellation_core.gossip.rpc.settings import StreamSettings
 from constellation_core.gossip.sockets import bind, plain_host, resolve
 from constellation_core.gossip.streams import StreamMessage
+from constellation_core.gossip.unreadable import UnreadableLog
 from constellation_core.gossip.wire import read_message, write_message
 from constellation_core.model.node import NodeState
 
@@ -115,7 +116,7 @@ class Gossip:
         self._timer: asyncio.TimerHandle | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._warned: dict[str, float] = {}
+        self._unreadable = UnreadableLog()
         self._may_advertise = may_advertise
         self._echo_id = os.urandom(echo.ID_LENGTH)
         self.streams = StreamEndpoint(config.name, lambda: self.protocol.envelope, streams)
@@ -277,7 +278,7 @@ class Gossip:
         self.protocol.on_datagram(data, source, now)
         unreadable = self.protocol.stats.undecryptable.get(source[0])
         if unreadable is not None and unreadable.last == now:
-            self._warn_unreadable(source[0])
+            self._unreadable.warn(source[0], now)
 
     def _poll(self) -> None:
         if self._datagrams is not None:
@@ -374,7 +375,7 @@ class Gossip:
             request, size = await read_message(reader, self.protocol.envelope)
         except DecryptError:
             stats.count_undecryptable(source, asyncio.get_running_loop().time())
-            self._warn_unreadable(source)
+            self._unreadable.warn(source, asyncio.get_running_loop().time())
             # Encrypted with our key, so that a joiner with another one can tell what is wrong.
             answer = ErrorReply("no key opens the request")
         except DecodeError as error:
@@ -408,20 +409,6 @@ class Gossip:
         ):
             log.info("reached at %s: this is the address that other nodes are told", host)
             self.advertise(host)
-
-    def _warn_unreadable(self, source: str) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._warned.get(source, -_WARN_EVERY) < _WARN_EVERY:
-            return
-        if len(self._warned) > _MOST_CONNECTIONS:
-            self._warned.clear()
-        self._warned[source] = now
-        log.warning(
-            "%s sends gossip that the cluster key of this node does not open: either it has "
-            "another key (compare the fingerprints that `constellation status` shows) or it "
-            "does not belong to this cluster",
-            source,
-        )
 
 
 def _future() -> asyncio.Future[Any]:

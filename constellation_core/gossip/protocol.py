@@ -231,13 +231,8 @@ class Protocol:
 
     def every(self, interval: float, function: Callable[[], None]) -> None:
         """Call ``function`` every ``interval`` seconds, first after a random part of one."""
-
-        def tick() -> None:
-            self.timers.call_later(interval, tick)
-            function()
-
         # Nodes that start together must not tick together.
-        self.timers.call_later(self._rng.random() * interval, tick)
+        self.timers.repeat(self._rng.random() * interval, interval, function)
 
     def set_meta(self, meta: bytes, now: float) -> None:
         """Change what this node tells of itself."""

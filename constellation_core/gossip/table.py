@@ -15,6 +15,7 @@ from random import Random
 from typing import Protocol
 
 from constellation_core.gossip.awareness import Awareness
+from constellation_core.gossip.choosing import choose
 from constellation_core.gossip.config import GossipConfig
 from constellation_core.gossip.conflicts import Conflict, ConflictLog
 from constellation_core.gossip.member import (
@@ -35,9 +36,6 @@ from constellation_core.gossip.probe_order import ProbeOrder
 from constellation_core.gossip.suspects import Suspects
 from constellation_core.gossip.timers import Timers
 from constellation_core.model.node import NodeState
-
-_FEW = 4
-"""So many guesses for each member that is wanted, before all are looked at."""
 
 _VOLUNTEERS = 1.0
 _VOLUNTEERS_EACH = 2.0
@@ -114,21 +112,7 @@ class MemberTable:
 
     def choose(self, most: int, wanted: Callable[[Member], bool] | None) -> list[Member]:
         """Up to ``most`` random members other than this one that are ``wanted``; all may be."""
-        others, members = self._others, self._members
-        if len(others) > _FEW * most:
-            # Among many, most guesses hit: no need to look at all.
-            chosen: dict[str, Member] = {}
-            for _ in range(_FEW * most):
-                member = members[others[int(self._rng.random() * len(others))]]
-                if wanted is None or wanted(member):
-                    chosen[member.name] = member
-                    if len(chosen) == most:
-                        return list(chosen.values())
-        found = [members[name] for name in others]
-        candidates = [member for member in found if wanted is None or wanted(member)]
-        if len(candidates) <= most:
-            return candidates
-        return self._rng.sample(candidates, most)
+        return choose(self._rng, self._others, self._members, most, wanted)
 
     def next_to_probe(self) -> Member | None:
         """The next in the order of :class:`ProbeOrder`."""
@@ -265,7 +249,10 @@ class MemberTable:
 
     def move(self, address: Address) -> None:
         """Change this node's own address; nobody may know it yet, or it looks like another."""
-        self._set(replace(self.local, address=address))
+        before = self.local
+        moved = replace(before, address=address)
+        self._set(moved)
+        self._output.notify(MemberEvent(EventKind.UPDATED, moved, before))
 
     def leave(self) -> None:
         """Say goodbye."""

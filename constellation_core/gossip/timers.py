@@ -39,6 +39,15 @@ class Timers:
         """Call ``callback()`` in so many seconds."""
         return self.call_at(self.now + seconds, callback)
 
+    def repeat(self, first: float, interval: float, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` in ``first`` seconds, and every ``interval`` seconds from then on."""
+
+        def tick() -> None:
+            self.call_later(interval, tick)
+            callback()
+
+        self.call_later(first, tick)
+
     def postpone(self, timer: Timer, seconds: float) -> Timer:
         """Let the call of ``timer`` be made later; returns the timer that stands for it now."""
         callback = timer.callback

@@ -11,10 +11,25 @@ import pytest
 from constellation_core.agent.addresses import AdvertiseError, advertised
 from constellation_core.agent.interfaces import HostAddress, HostAddresses
 from constellation_core.config import Address
-from constellation_core.gossip import Gossip, GossipConfig, Keyring
+from constellation_core.gossip import (
+    EventKind,
+    Gossip,
+    GossipConfig,
+    Keyring,
+    MemberEvent,
+    NoDelegate,
+)
 from constellation_core.model.node import NodeState
 
 KEY = Keyring([b"k" * 32])
+
+
+class Events(NoDelegate):
+    def __init__(self) -> None:
+        self.seen: list[MemberEvent] = []
+
+    def on_event(self, event: MemberEvent) -> None:
+        self.seen.append(event)
 
 
 @asynccontextmanager
@@ -23,6 +38,7 @@ async def node(
     bind: str,
     advertise: str | None = None,
     may_advertise: Callable[[str], bool] | None = None,
+    delegate: NoDelegate | None = None,
 ) -> AsyncIterator[Gossip]:
     async with AsyncExitStack() as stack:
         gossip = Gossip(
@@ -31,6 +47,7 @@ async def node(
             advertise=(advertise, 0) if advertise is not None else None,
             keyring=KEY,
             may_advertise=may_advertise,
+            delegate=delegate,
         )
         stack.push_async_callback(gossip.close)
         await gossip.start()
@@ -70,11 +87,16 @@ async def test_the_first_node_learns_its_address_from_its_first_visitor() -> Non
             # As if it came over a container bridge: not an address to tell others.
             await stranger.join([f"127.0.0.66:{port}"])
             assert first.local.address == ("127.0.0.9", port)
-    async with node("first", "0.0.0.0", "127.0.0.9", allowed) as first:
+    events = Events()
+    async with node("first", "0.0.0.0", "127.0.0.9", allowed, events) as first:
         port = first.local.address[1]
         async with node("second", "127.0.0.2") as second:
             await second.join([f"127.0.0.3:{port}"])
             assert first.local.address == ("127.0.0.3", port)
+            # The application hears of it: its own addresses may have to follow.
+            (moved,) = [event for event in events.seen if event.member.name == "first"]
+            assert moved.kind is EventKind.UPDATED
+            assert moved.member.address == ("127.0.0.3", port)
             await until(lambda: len(second.members()) == 2)
             assert {m.state for m in second.members()} == {NodeState.ALIVE}
 

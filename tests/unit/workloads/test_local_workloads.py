@@ -318,3 +318,13 @@ async def test_what_cannot_be_made_known_costs_only_itself() -> None:
     driver.tell("tagged.node-a")
     assert set(published.instances) == {"good.node-a"}
     assert driver.calls == ["start good.node-a", "start tagged.node-a"]
+
+
+async def test_who_is_reached_elsewhere_publishes_its_instances_anew() -> None:
+    driver = Driver()
+    workloads, published = bench(driver)
+    await workloads.apply([service()])
+    driver.tell("web.node-a")
+    workloads.move("10.0.0.9")
+    assert published.instances["web.node-a"].address == "10.0.0.9"
+    await workloads.close()

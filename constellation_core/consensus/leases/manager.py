@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
@@ -166,6 +166,19 @@ class Leases:
         query = Query(Space.LEASES, name, exact=True)
         async for changes in follow(self._access, self._clock, self._random, query):
             yield _view(changes.entries[0]) if changes.entries else None
+
+    async def watch_all(self) -> AsyncIterator[Mapping[str, LeaseView]]:
+        """Who holds which lease, by the leases' names, now and after each change.
+
+        As :meth:`watch`, for all of them.
+        """
+        held: dict[str, LeaseView] = {}
+        query = Query(Space.LEASES, "", exact=False)
+        async for changes in follow(self._access, self._clock, self._random, query):
+            for name in changes.gone:
+                held.pop(name, None)
+            held.update({entry.key: _view(entry) for entry in changes.entries})
+            yield dict(held)
 
     async def close(self) -> None:
         """End all blocks and release what they held; what does not end in time expires."""

@@ -557,6 +557,29 @@ def test_followers_see_who_holds_it() -> None:
     run(scenario)
 
 
+def test_who_holds_which_lease_is_seen_for_all_of_them_together() -> None:
+    async def scenario(fleet: Fleet) -> None:
+        one, two, three = (fleet.agent(name) for name in ("one", "two", "three"))
+        seen: list[dict[str, str]] = []
+
+        async def watch() -> None:
+            async for views in three.watch_all():
+                seen.append({name: view.node for name, view in views.items()})  # noqa: PERF401
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(1)
+        async with one.hold("dns"):
+            await asyncio.sleep(50)
+            async with two.hold("rollout"):
+                await asyncio.sleep(50)
+        await asyncio.sleep(1)
+        both = {"dns": "one", "rollout": "two"}
+        assert seen == [{}, {"dns": "one"}, both, {"dns": "one"}, {}]
+        await ended(watching)
+
+    run(scenario)
+
+
 def test_renewals_of_many_share_entries_and_a_day_of_them_is_below_a_megabyte() -> None:
     async def scenario(fleet: Fleet) -> None:
         agents = [fleet.agent(f"agent-{number}") for number in range(5)]

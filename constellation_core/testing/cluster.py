@@ -99,6 +99,9 @@ class LocalCluster:
         settings: further tables of agent.toml, by name.
         hosts: where they run, if not on ``127.0.0.1``; then their APIs are asked over their
             unix sockets.
+
+    Attributes:
+        ports: picks further free ports, of which none is the cluster's.
     """
 
     def __init__(
@@ -122,13 +125,13 @@ class LocalCluster:
                 f"{folder} is too long for the paths of unix sockets below it, by "
                 f"{longest - _LONGEST_FOLDER} characters"
             )
-        ports = PortPicker(_HOST)
+        self.ports = PortPicker(_HOST)
         self.nodes = {
             name: LocalNode(
                 name,
                 folder / name,
-                f"{self._host(name)}:{ports.pick()}",
-                f"http://{self._host(name)}:{ports.pick()}",
+                f"{self._host(name)}:{self.ports.pick()}",
+                f"http://{self._host(name)}:{self.ports.pick()}",
             )
             for name in names
         }

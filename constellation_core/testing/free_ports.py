@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
+import weakref
 from pathlib import Path
 from random import SystemRandom
 
@@ -20,7 +23,9 @@ class PortPicker:
 
     A port that was found by binding to port 0 lies in the range from which the kernel takes
     the near ends of outgoing connections, so under load it may be gone before it is used, and
-    again whenever its owner restarts. Those picked here lie below that range.
+    again whenever its owner restarts. Those picked here lie below that range. No other picker on
+    this host gives one of them as long as this picker lives (on Linux), also while nothing
+    listens on it: two fleets that start at the same moment do not get in each other's way.
 
     Args:
         host: the address to listen on, an IPv4 literal.
@@ -28,19 +33,25 @@ class PortPicker:
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self._host = host
+        self._claims: list[int] = []
+        weakref.finalize(self, _close_all, self._claims)
         self._picked: set[int] = set()
         self._random = SystemRandom()
         self._below = _first_ephemeral()
 
     def pick(self) -> int:
-        """A port that nothing listens on now, and that this picker has not given before.
+        """A port that nothing listens on now, and that no picker has given before.
 
         Raises:
             NoFreePortError: when there seems to be none.
         """
         for _ in range(_ATTEMPTS):
             port = self._random.randrange(_LOWEST, self._below)
-            if port not in self._picked and is_free(self._host, port):
+            if port in self._picked or not is_free(self._host, port):
+                continue
+            claim = _claim(self._host, port)
+            if claim is not None:
+                self._claims.append(claim)
                 self._picked.add(port)
                 return port
         raise NoFreePortError(
@@ -63,6 +74,27 @@ def is_free(host: str, port: int) -> bool:
             except OSError:
                 return False
     return True
+
+
+def _claim(host: str, port: int) -> int | None:
+    """A descriptor that stands for the port until it is closed; ``None`` if another does.
+
+    A name of Linux's abstract namespace: taken by one at a time, and gone with its process.
+    Elsewhere it is a descriptor that means nothing.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        if sys.platform == "linux":
+            claim.bind(f"\0constellation-port {host}:{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim.detach()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 def _first_ephemeral() -> int:

@@ -66,7 +66,10 @@ class DemoFleet:
         self.asked = self.cluster.nodes[names[0]]
         self.traefik = TraefikProcess(
             StaticConfig.on_free_ports(
-                f"{self.asked.api}/api/traefik", [ENTRY_POINT], poll_interval=poll_interval
+                f"{self.asked.api}/api/traefik",
+                [ENTRY_POINT],
+                ports=self.cluster.ports,
+                poll_interval=poll_interval,
             ),
             folder,
         )

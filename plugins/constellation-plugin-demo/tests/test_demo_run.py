@@ -91,10 +91,12 @@ def command_line(pid: int) -> list[str]:
 
 def wait_for(process: subprocess.Popen[str], words: str) -> None:
     assert process.stderr is not None
+    said = []
     for line in process.stderr:
         if words in line:
             return
-    pytest.fail(f"the demo ended before it said {words!r}")
+        said.append(line)
+    pytest.fail(f"the demo ended with {process.wait()} before it said {words!r}: {''.join(said)}")
 
 
 def wait_for_load(process: subprocess.Popen[str]) -> None:

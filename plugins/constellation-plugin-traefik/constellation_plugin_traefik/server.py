@@ -78,10 +78,22 @@ class StaticConfig:
 
     @classmethod
     def on_free_ports(
-        cls, provider_url: str, entry_points: Collection[str] = ("web",), **settings: Any
+        cls,
+        provider_url: str,
+        entry_points: Collection[str] = ("web",),
+        *,
+        ports: PortPicker | None = None,
+        **settings: Any,
     ) -> StaticConfig:
-        """A configuration with its listeners on free ports of ``127.0.0.1``."""
-        ports = PortPicker(_HOST)
+        """A configuration with its listeners on free ports of ``127.0.0.1``.
+
+        Args:
+            provider_url: see the class.
+            entry_points: names of the listeners.
+            ports: picks the ports, for ``127.0.0.1``.
+            settings: the class's others.
+        """
+        ports = ports or PortPicker(_HOST)
         listeners = {name: f"{_HOST}:{ports.pick()}" for name in entry_points}
         return cls(provider_url, listeners, f"{_HOST}:{ports.pick()}", **settings)
 

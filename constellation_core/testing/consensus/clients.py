@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from constellation_core.consensus.access import LocalAccess, Renewal
-from constellation_core.consensus.interface import ConsensusError, NotLeader, Unknown
+from constellation_core.consensus.access import LocalAccess
 from constellation_core.consensus.leases import LeaseDuties, LeaseTimes
 from constellation_core.consensus.leases.lease import Tenure
-from constellation_core.consensus.state import Answer, Query
+from constellation_core.consensus.remote import (
+    ConsensusService,
+    LocalFirst,
+    LostError,
+    NotReachedError,
+    RemoteAccess,
+)
+from constellation_core.consensus.remote.network import Messages
+from constellation_core.consensus.remote.wire import Failure, decode_reply
 from constellation_core.testing.consensus.group import (
     SimulatedGroup,
     SimulatedHost,
     SimulatedVoter,
 )
-
-T = TypeVar("T")
-Call = Callable[["SimulatedServer"], Awaitable[T]]
 
 
 @dataclass(slots=True)
@@ -29,12 +32,14 @@ class LinkConditions:
     Attributes:
         latency: shortest and longest time that a message travels, in seconds.
         loss: share of messages that are lost, 0 to 1; of requests and of replies alike.
-        duplication: share of requests that arrive a second time. Their senders are never told that
+        duplication: share of requests that arrive a second time. Their senders get no reply that
             nothing was done, since the second one may yet be carried out.
         lateness: longest time until they do, in seconds.
         stalls: share of replies at whose arrival the client's machine stands still for a while.
         stall: shortest and longest time for which it does, in seconds.
         cut: names of clients that reach nobody.
+        rumours: share of a client's looks at who votes and leads that are wrong.
+        honest: whether who gets no reply says so; else that the request did not arrive.
     """
 
     latency: tuple[float, float] = (0.0005, 0.01)
@@ -44,39 +49,41 @@ class LinkConditions:
     stalls: float = 0.0
     stall: tuple[float, float] = (0.1, 20.0)
     cut: frozenset[str] = frozenset()
+    rumours: float = 0.0
+    honest: bool = True
 
 
 class SimulatedServer:
     """What runs on a voter: the leader's duties, and answers for clients, with one hop.
 
+    Attributes:
+        votes: whether this is a voter at the moment; else it answers nobody.
+
     Args:
         voter: the engine.
-        servers: those of all voters, by name.
+        network: the way to the other voters.
         times: of the leases.
     """
 
-    def __init__(
-        self,
-        voter: SimulatedVoter,
-        servers: dict[str, SimulatedServer],
-        times: LeaseTimes,
-    ) -> None:
-        self.duties = LeaseDuties(voter, voter.state, voter.host, times)
-        self.access = LocalAccess(voter, voter.state, self.duties.renew)
+    def __init__(self, voter: SimulatedVoter, network: ClientNetwork, times: LeaseTimes) -> None:
+        self.votes = True
         self.voter = voter
-        self._servers = servers
+        self.duties = LeaseDuties(voter, voter.state, voter.host, times)
+        access = LocalAccess(voter, voter.state, self.duties.renew)
+        caller = SimulatedCaller(voter.name, voter.host, network)
+        self.service = ConsensusService(voter, access, caller)
 
-    async def serve(self, call: Call[T]) -> T:
-        """Answer here, or at the leader that this voter knows."""
+    async def serve(self, request: bytes) -> Messages | None:
+        """The reply, if there is one."""
+        messages: list[bytes] = []
+
+        async def keep(message: bytes, last: bool) -> None:  # noqa: ARG001
+            messages.append(message)
+
         await self.voter.host.gate()
-        try:
-            return await call(self)
-        except NotLeader as error:
-            if error.hint is None or error.hint.id == self.voter.name:
-                raise
-            leader = self._servers[error.hint.id]
-            await leader.voter.host.gate()
-            return await call(leader)
+        await self.service.serve(request, keep)
+        await self.voter.host.gate()
+        return messages or None
 
 
 class ClientNetwork:
@@ -89,16 +96,22 @@ class ClientNetwork:
 
     def __init__(self, group: SimulatedGroup, times: LeaseTimes) -> None:
         self.conditions = LinkConditions()
-        self.servers: dict[str, SimulatedServer] = {}
+        self.group = group
         self._random = group.random
         self._dead: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        for name, voter in group.voters.items():
-            self.servers[name] = SimulatedServer(voter, self.servers, times)
+        self.servers = {
+            name: SimulatedServer(voter, self, times) for name, voter in group.voters.items()
+        }
 
-    def client(self, name: str, host: SimulatedHost) -> SimulatedAccess:
-        """A client on ``host``."""
-        return SimulatedAccess(name, host, self)
+    def client(self, name: str, host: SimulatedHost) -> RemoteAccess:
+        """A client on ``host``, which may be that of a voter."""
+        here = [server for server in self.servers.values() if server.voter.host is host]
+        caller = LocalFirst(
+            SimulatedCaller(name, host, self, stalls=not here),
+            lambda: here[0].service if here and here[0].votes else None,
+        )
+        return RemoteAccess(SimulatedDirectory(self), caller, host)
 
     def forget(self, name: str) -> None:
         """Nothing more is sent by this client or to it."""
@@ -111,24 +124,29 @@ class ClientNetwork:
             delay = self._random.uniform(*self.conditions.stall)
             asyncio.get_running_loop().call_later(delay, host.resume)
 
-    async def call(self, name: str, call: Call[T], timeout: float) -> T:
-        """Send a request to some voter; the reply, as far as there is one.
+    async def call(self, name: str, voter: str, request: bytes, timeout: float) -> Messages:
+        """Send a request to a voter; the reply, if it comes.
 
         Raises:
-            Unknown: a message was lost, or the time is over.
+            NotReachedError: nothing arrived and nothing will.
+            LostError: a message was lost, or the time is over.
         """
-        reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        server = self._random.choice(list(self.servers.values()))
+        server = self.servers.get(voter)
+        if server is None or not server.votes or self._refuses(server):
+            raise NotReachedError(f"no {voter}")
+        reply: asyncio.Future[Messages] = asyncio.get_running_loop().create_future()
         twice = self._random.random() < self.conditions.duplication
-        self._send(name, server, call, self._latency(), reply, twice)
+        self._send(name, server, request, self._latency(), reply, twice)
         if twice:
             late = self._random.uniform(0, self.conditions.lateness)
-            self._send(name, server, call, late, None, twice)
+            self._send(name, server, request, late, None, twice)
         try:
             async with asyncio.timeout(timeout):
                 return await reply
         except TimeoutError:
-            raise Unknown("no reply in time") from None
+            if self.conditions.honest:
+                raise LostError("no reply in time") from None
+            raise NotReachedError("no reply in time") from None
 
     async def close(self) -> None:
         """End what is under way."""
@@ -136,18 +154,21 @@ class ClientNetwork:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _refuses(self, server: SimulatedServer) -> bool:
+        return not server.voter.up and self._random.random() < 0.5
+
     def _send(
         self,
         name: str,
         server: SimulatedServer,
-        call: Call[T],
+        request: bytes,
         delay: float,
-        reply: asyncio.Future[T] | None,
+        reply: asyncio.Future[Messages] | None,
         twice: bool,
     ) -> None:
         if self._lost(name):
             return
-        task = asyncio.create_task(self._deliver(name, server, call, delay, reply, twice))
+        task = asyncio.create_task(self._deliver(name, server, request, delay, reply, twice))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -155,26 +176,18 @@ class ClientNetwork:
         self,
         name: str,
         server: SimulatedServer,
-        call: Call[T],
+        request: bytes,
         delay: float,
-        reply: asyncio.Future[T] | None,
+        reply: asyncio.Future[Messages] | None,
         twice: bool,
     ) -> None:
         await asyncio.sleep(delay)
-        result: T | None = None
-        failure: ConsensusError | None = None
-        try:
-            result = await server.serve(call)
-        except ConsensusError as error:
-            failure = error
+        messages = await server.serve(request)
         await asyncio.sleep(self._latency())
-        if reply is None or reply.done() or self._lost(name):
+        if messages is None or reply is None or reply.done() or self._lost(name):
             return
-        if failure is not None:
-            if not twice:
-                reply.set_exception(failure)
-        else:
-            reply.set_result(result)  # type: ignore[arg-type]
+        if not (twice and isinstance(decode_reply(messages), Failure)):
+            reply.set_result(messages)
 
     def _lost(self, name: str) -> bool:
         if name in self._dead or name in self.conditions.cut:
@@ -185,43 +198,61 @@ class ClientNetwork:
         return self._random.uniform(*self.conditions.latency)
 
 
-class SimulatedAccess:
-    """An :class:`~constellation_core.consensus.access.Access` over a simulated network."""
+class SimulatedCaller:
+    """A :class:`~constellation_core.consensus.remote.Caller` over a simulated network.
 
-    def __init__(self, name: str, host: SimulatedHost, network: ClientNetwork) -> None:
+    Args:
+        name: who calls.
+        host: where.
+        network: what is between.
+        stalls: whether the machine may stand still just when a reply comes.
+    """
+
+    def __init__(
+        self, name: str, host: SimulatedHost, network: ClientNetwork, *, stalls: bool = False
+    ) -> None:
         self._name = name
         self._host = host
         self._network = network
+        self._stalls = stalls
 
-    async def propose(self, operation: bytes, *, timeout: float) -> bytes:
-        """As the access's."""
-        return await self._ask(
-            lambda server: server.access.propose(operation, timeout=timeout), timeout
-        )
-
-    async def query(
-        self, query: Query, *, linearizable: bool, wait: float, timeout: float
-    ) -> Answer:
-        """As the access's."""
-        return await self._ask(
-            lambda server: server.access.query(
-                query, linearizable=linearizable, wait=wait, timeout=timeout
-            ),
-            timeout + wait,
-        )
-
-    async def renew(self, epochs: tuple[int, ...], *, timeout: float) -> Renewal:
-        """As the access's."""
-        return await self._ask(lambda server: server.access.renew(epochs, timeout=timeout), timeout)
-
-    async def _ask(self, call: Call[T], timeout: float) -> T:
+    async def call(self, voter: str, request: bytes, *, timeout: float) -> Messages:
+        """As the caller's."""
         await self._host.gate()
         try:
-            return await self._network.call(self._name, call, timeout)
+            return await self._network.call(self._name, voter, request, timeout)
         finally:
             # What came in while the machine stood still is seen when it goes on.
-            self._network.stall(self._host)
+            if self._stalls:
+                self._network.stall(self._host)
             await self._host.gate()
+
+
+class SimulatedDirectory:
+    """Knows who votes and who leads, but for rumours."""
+
+    def __init__(self, network: ClientNetwork) -> None:
+        self._network = network
+        self._group = network.group
+        self._random = network.group.random
+
+    def voters(self) -> list[str]:
+        """As the directory's; by rumour some are missing, and one is none."""
+        known = list(self._group.voters)
+        if self._wrong():
+            known.append("stranger")
+            self._random.shuffle(known)
+            return known[: self._random.randint(1, len(known))]
+        return known
+
+    def leader(self) -> str | None:
+        """As the directory's; by rumour anybody."""
+        if self._wrong():
+            return self._random.choice([None, "stranger", *self._group.voters])
+        return self._group.leader.name if self._group.leader is not None else None
+
+    def _wrong(self) -> bool:
+        return self._random.random() < self._network.conditions.rumours
 
 
 class HostWatchdog:

@@ -43,6 +43,7 @@ async def store_run(
     clients: int = 4,
     calls: int = 40,
     through: Callable[[Access], Access] = lambda access: access,
+    honest: bool = True,
 ) -> StoreRun:
     """Clients read, write and compare while voters and links fail.
 
@@ -51,8 +52,10 @@ async def store_run(
         clients: how many.
         calls: of each client.
         through: what stands between the clients and the network, to spoil it.
+        honest: see :class:`~.clients.LinkConditions`.
     """
     world = World(seed, SHORT_TIMES)
+    world.network.conditions.honest = honest
     run = StoreRun()
 
     def store(name: str, host: SimulatedHost) -> Store:
@@ -64,7 +67,8 @@ async def store_run(
         breaking = tasks.create_task(world.break_things(1e9, ()))
         work: list[Coroutine[Any, Any, None]] = []
         for number in range(clients):
-            host = world.host()
+            # One of them is a voter itself.
+            host = world.group.voters["v2"].host if number == 0 else world.host()
             client = _Client(f"c{number}", store(f"c{number}", host), host, world.random, run)
             work.append(client.work(calls))
         async with asyncio.TaskGroup() as working:

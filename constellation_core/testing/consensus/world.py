@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from random import Random
 
 from constellation_core.consensus.leases import LeaseTimes
-from constellation_core.testing.consensus.clients import ClientNetwork
+from constellation_core.testing.consensus.clients import ClientNetwork, LinkConditions
 from constellation_core.testing.consensus.group import SimulatedGroup, SimulatedHost
 
 MOST_DRIFT = 0.01
@@ -64,6 +63,7 @@ class World:
             self._pause_voter,
             self._stop_voter,
             self._restart_voter,
+            self._retire_voter,
             self._spoil_network,
             self._mend_network,
             *extra,
@@ -76,6 +76,8 @@ class World:
         for voter in self.group.voters.values():
             voter.host.resume()
             voter.up = True
+        for server in self.network.servers.values():
+            server.votes = True
         self.group.elect("v1")
 
     def later(self, least: float, most: float, what: Callable[[], object]) -> None:
@@ -108,13 +110,19 @@ class World:
         state = self.random.choice(list(self.group.voters.values())).state
         state.restore(state.snapshot())
 
+    def _retire_voter(self) -> None:
+        server = self.random.choice(list(self.network.servers.values()))
+        server.votes = False
+        self.later(0.1, 10, lambda: setattr(server, "votes", True))
+
     def _spoil_network(self) -> None:
         conditions = self.network.conditions
         conditions.loss = self.random.choice([0.05, 0.2, 0.5])
         conditions.duplication = self.random.choice([0.0, 0.2, 0.5])
         conditions.stalls = self.random.choice([0.0, 0.02, 0.2])
         conditions.latency = (0.0005, self.random.choice([0.01, 0.3, 1.5]))
+        conditions.rumours = self.random.choice([0.0, 0.3, 1.0])
 
     def _mend_network(self) -> None:
-        cut = self.network.conditions.cut
-        self.network.conditions = replace(type(self.network.conditions)(), cut=cut)
+        before = self.network.conditions
+        self.network.conditions = LinkConditions(cut=before.cut, honest=before.honest)

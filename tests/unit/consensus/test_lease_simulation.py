@@ -139,3 +139,7 @@ def test_reads_of_what_some_voter_knows_are_found() -> None:
     assert any(
         check(run_virtual(store_run(seed, through=StaleAccess)).history) for seed in range(100)
     )
+
+
+def test_who_says_that_a_lost_request_did_not_arrive_is_found() -> None:
+    assert any(check(run_virtual(store_run(seed, honest=False)).history) for seed in range(100))

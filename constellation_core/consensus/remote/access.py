@@ -40,6 +40,7 @@ from constellation_core.consensus.remote.wire import (
     encode_request,
 )
 from constellation_core.consensus.state import Answer, Query
+from constellation_core.consensus.state.limits import MAX_KEY
 
 AVOIDED = 5.0
 """Seconds for which a voter that was of no use comes after all the others."""
@@ -80,7 +81,13 @@ class RemoteAccess:
     async def query(
         self, query: Query, *, linearizable: bool, wait: float, timeout: float
     ) -> Answer:
-        """As :meth:`~..access.Access.query`."""
+        """As :meth:`~..access.Access.query`.
+
+        Raises:
+            ValueError: the name is longer than any.
+        """
+        if len(query.name.encode()) > MAX_KEY:
+            raise ValueError(f"a name has at most {MAX_KEY} bytes")
         asked = Ask(query, linearizable, wait)
         reply = await self._ask(asked, timeout, self._order(leads=linearizable))
         if isinstance(reply, Answer):

@@ -112,7 +112,7 @@ class ConsensusService:
         try:
             request = wire.decode_request(data)
             _check(request)
-        except MalformedError as error:
+        except ValueError as error:
             await self._send(wire.encode_reply(Failure(Outcome.REFUSED, str(error))), send)
             return
         del data

@@ -15,7 +15,8 @@ import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from constellation_core.consensus.remote import ConsensusService, LostError, NotReachedError
+from constellation_core.consensus.remote import LostError, NotReachedError
+from constellation_core.consensus.remote.network import Service
 from constellation_core.consensus.remote.wire import MAX_MESSAGE, MAX_REPLY, MAX_REQUEST
 from constellation_core.gossip import (
     Member,
@@ -48,9 +49,7 @@ _REPLY = struct.Struct("!Q?")
 _LIMITS = ServiceLimits(message=_REQUEST.size + MAX_REQUEST, concurrent=1024)
 
 
-def serve(
-    streams: StreamEndpoint, service: Callable[[], ConsensusService | None]
-) -> Callable[[], None]:
+def serve(streams: StreamEndpoint, service: Callable[[], Service | None]) -> Callable[[], None]:
     """Answer the calls of other nodes.
 
     Args:
@@ -63,7 +62,7 @@ def serve(
     return streams.serve(SERVICE, partial(_answer, service), limits=_LIMITS)
 
 
-async def _answer(service: Callable[[], ConsensusService | None], stream: Stream) -> None:
+async def _answer(service: Callable[[], Service | None], stream: Stream) -> None:
     if service() is None:
         # Callers rely on that nothing was read before this.
         raise RejectionError(_NOT_A_VOTER, "it is no voter")
@@ -86,9 +85,7 @@ async def _answer(service: Callable[[], ConsensusService | None], stream: Stream
             await asyncio.wait(running)
 
 
-async def _answer_one(
-    service: ConsensusService, stream: Stream, number: int, request: bytes
-) -> None:
+async def _answer_one(service: Service, stream: Stream, number: int, request: bytes) -> None:
     async def send(message: bytes, last: bool) -> None:
         await stream.send(_REPLY.pack(number, last) + message)
 
@@ -113,7 +110,7 @@ class StreamCaller:
     async def call(self, voter: str, request: bytes, *, timeout: float) -> Sequence[bytes]:
         """As :meth:`~constellation_core.consensus.remote.Caller.call`."""
         connection = self._connections.get(voter)
-        if connection is None:
+        if connection is None or connection.over:
             member = self._member(voter)
             if member is None:
                 raise NotReachedError(f"voter {voter} is not known to the gossip")
@@ -172,6 +169,11 @@ class _Connection:
         self._failure: Exception | None = None
         self._received = 0
         self.task = asyncio.create_task(self._run(), name=f"consensus on {member.name}")
+
+    @property
+    def over(self) -> bool:
+        """Whether it takes no more calls."""
+        return self._failure is not None
 
     async def call(self, request: bytes, timeout: float) -> Sequence[bytes]:
         """One call; raises as the caller's."""

@@ -6,13 +6,13 @@ network. Everything goes through these three calls.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from constellation_core.consensus.interface import Engine, Unavailable
-from constellation_core.consensus.state import Answer, OutdatedError, Query, ReplicatedState
+from constellation_core.consensus.interface import Engine
+from constellation_core.consensus.state import Answer, Query, ReplicatedState
+from constellation_core.consensus.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class LocalAccess:
         renew: Callable[[tuple[int, ...], float], Awaitable[Renewal]],
     ) -> None:
         self._engine = engine
-        self._state = state
+        self._waiting = Waiting(engine, state)
         self._renew = renew
 
     async def propose(self, operation: bytes, *, timeout: float) -> bytes:
@@ -94,25 +94,5 @@ class LocalAccess:
         if linearizable:
             await self._engine.barrier(timeout=timeout)
         if query.after is None or wait <= 0:
-            return await self._read(query)
-        applied = asyncio.Event()
-        # Before the first reading, or what is applied right after it would be missed.
-        forget = self._engine.on_applied(lambda _: applied.set())
-        try:
-            answer = await self._read(query)
-            async with asyncio.timeout(wait):
-                while not (answer.complete or answer.entries or answer.gone):
-                    await applied.wait()
-                    applied.clear()
-                    answer = await self._read(query)
-        except TimeoutError:
-            pass
-        finally:
-            forget()
-        return answer
-
-    async def _read(self, query: Query) -> Answer:
-        try:
-            return await self._engine.read(lambda: self._state.answer(query))
-        except OutdatedError as error:
-            raise Unavailable(str(error)) from error
+            return await self._waiting.read(query)
+        return await self._waiting.wait(query, wait)

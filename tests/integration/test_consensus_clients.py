@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
 
 import pytest
 
-from constellation_core.agent.consensus.streams import StreamCaller, serve
+from constellation_core.agent.consensus.streams import SERVICE, StreamCaller, serve
 from constellation_core.consensus.access import LocalAccess
 from constellation_core.consensus.clock import SystemBootClock
 from constellation_core.consensus.engine import (
@@ -31,12 +34,34 @@ from constellation_core.consensus.leases import (
 )
 from constellation_core.consensus.remote import ConsensusService, LocalFirst, RemoteAccess
 from constellation_core.consensus.remote.network import Caller, Messages
-from constellation_core.consensus.remote.wire import Ask, decode_request
+from constellation_core.consensus.remote.wire import (
+    MAX_EPOCHS,
+    Ask,
+    Propose,
+    RenewLeases,
+    Request,
+    decode_request,
+    encode_request,
+)
 from constellation_core.consensus.requests import Requests
-from constellation_core.consensus.state import ReplicatedState
+from constellation_core.consensus.state import Query, ReplicatedState, Space
 from constellation_core.consensus.state.limits import MAX_VALUE
+from constellation_core.consensus.state.operations import (
+    Expire,
+    RaiseVersion,
+    Recover,
+    Renew,
+    encode,
+)
 from constellation_core.consensus.store import CompareFailed, Store
-from constellation_core.gossip import Gossip, GossipConfig, Keyring, Member, StreamSettings
+from constellation_core.gossip import (
+    Gossip,
+    GossipConfig,
+    Keyring,
+    Member,
+    StreamError,
+    StreamSettings,
+)
 from constellation_core.testing.free_ports import PortPicker
 from constellation_core.testing.waiting import until_so
 
@@ -283,3 +308,61 @@ async def test_who_votes_no_more_says_so(fleet: Fleet) -> None:
         voter.service = None
     with pytest.raises(Unavailable):
         await node.store.get("a", timeout=0.5)
+
+
+async def test_somebody_with_the_key_does_no_harm(fleet: Fleet) -> None:
+    """Forbidden operations, nonsense, everything at once, and whole stores that nobody reads."""
+    leader = await fleet.led_by()
+    node, bad = await fleet.other(), await fleet.other()
+    node.hint = leader
+    for number in range(60):
+        await node.store.put(f"key-{number}", bytes(MAX_VALUE), timeout=DEADLINE)
+    async with node.leases.hold("dns") as lease:
+        target = bad.gossip.protocol.table.get(fleet.names[leader])
+        assert target is not None
+        chance = Random(1)
+        before = resident()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(40):
+                tasks.create_task(attack(bad, target, lease.epoch, chance))
+            entry = await node.store.get("key-1", timeout=DEADLINE)
+            assert entry is not None
+        assert resident() - before < 200 * 1024 * 1024
+        lease.check()
+        revision = await node.store.put("after", b"", timeout=DEADLINE)
+        # Nothing of it was carried out: the counters stand where the writes put them.
+        assert revision == 62
+        for voter in fleet.voters.values():
+            assert voter.engine is not None
+            assert voter.engine.status.failure is None
+            assert voter.service is not None
+            await until_so(lambda service=voter.service: not service.busy, DEADLINE, "its end")
+
+
+async def attack(node: Node, target: Member, epoch: int, chance: Random) -> None:
+    whole = Query(Space.KEYS, "", exact=False)
+    bodies = [
+        Propose(encode(Recover(1 << 30))),
+        Propose(encode(RaiseVersion(99))),
+        Propose(encode(Expire(epoch, 0))),
+        Propose(encode(Renew((epoch,)))),
+        Propose(chance.randbytes(60_000)),
+        Ask(whole, linearizable=False, wait=60.0),
+        Ask(whole, linearizable=True, wait=0.0),
+        Ask(replace(whole, after=1 << 62), linearizable=False, wait=60.0),
+        RenewLeases(tuple(chance.getrandbits(62) + 1 for _ in range(MAX_EPOCHS))),
+    ]
+    with contextlib.suppress(StreamError):
+        async with node.gossip.streams.open(target, SERVICE, timeout=3.0) as stream:
+            for number in range(400):
+                body = chance.choice(bodies)
+                request = encode_request(Request(body, 60.0, forwarded=chance.random() < 0.5))
+                if chance.random() < 0.1:
+                    request = chance.randbytes(chance.randint(0, 1000))
+                await stream.send(number.to_bytes(8, "big") + request)
+            # And not one answer is read.
+            await asyncio.Event().wait()
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -13,11 +13,13 @@ from constellation_core.consensus.interface import (
     Engine,
     NotLeader,
     Role,
+    Unavailable,
     Unknown,
 )
 from constellation_core.consensus.leases.expiry import ExpiryTimers
 from constellation_core.consensus.leases.times import LeaseTimes
 from constellation_core.consensus.state import OutdatedError, ReplicatedState
+from constellation_core.consensus.state.limits import MAX_LEASES
 from constellation_core.consensus.state.operations import Renew, encode
 from constellation_core.consensus.state.results import Renewed, decode_result
 
@@ -90,6 +92,11 @@ class LeaseDuties:
             self._batch = _Batch()
             self._renewals.set()
         batch = self._batch
+        if (
+            len(batch.epochs) + len(epochs) > MAX_LEASES
+            and len(batch.epochs | {*epochs}) > MAX_LEASES
+        ):
+            raise Unavailable("more renewals than there can be leases")
         batch.epochs.update(epochs)
         try:
             async with asyncio.timeout(timeout):

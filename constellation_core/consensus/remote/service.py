@@ -85,6 +85,11 @@ class ConsensusService:
         """This voter's id."""
         return self._engine.status.me
 
+    @property
+    def busy(self) -> bool:
+        """Whether requests are worked on."""
+        return self._used > 0
+
     async def serve(self, request: bytes, send: Send) -> None:
         """Answer one request.
 

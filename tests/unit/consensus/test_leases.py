@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from constellation_core.consensus.engine.commands import MAX_OPERATION
 from constellation_core.consensus.interface import NotLeader, Unavailable
 from constellation_core.consensus.leases import (
     Lease,
@@ -23,6 +24,7 @@ from constellation_core.consensus.leases import (
 from constellation_core.consensus.leases.expiry import ExpiryTimers
 from constellation_core.consensus.requests import Requests
 from constellation_core.consensus.state import Held
+from constellation_core.consensus.state.limits import MAX_LEASES
 from constellation_core.consensus.state.operations import (
     Expire,
     Renew,
@@ -614,6 +616,26 @@ def test_only_the_leader_renews() -> None:
         renewal = await servers["v1"].duties.renew((1,), 1.0)
         assert renewal.lost == (1,)
         assert 0 < renewal.next_in <= 15.5
+
+    run(scenario)
+
+
+def test_no_more_is_renewed_at_a_time_than_can_be_held() -> None:
+    """However much somebody asks for, it becomes an entry that the log takes."""
+
+    async def scenario(fleet: Fleet) -> None:
+        duties = fleet.world.network.servers["v1"].duties
+        # The differences are as large as they can be.
+        many = tuple(number << 50 for number in range(1, MAX_LEASES + 1))
+        renewing = asyncio.create_task(duties.renew(many, 5.0))
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await duties.renew((1,), 5.0)
+        assert (await duties.renew(many[:9], 5.0)).lost == many[:9]
+        assert (await renewing).lost == many
+        entry = fleet.world.group.log[-1]
+        assert entry is not None
+        assert len(entry) < MAX_OPERATION
 
     run(scenario)
 

@@ -20,11 +20,18 @@ from random import Random
 import atheris
 
 with atheris.instrument_imports(
-    include=["constellation_core.gossip", "constellation_core.catalog"]
+    include=[
+        "constellation_core.gossip",
+        "constellation_core.catalog",
+        "constellation_core.consensus",
+    ]
 ):
     from constellation_core.catalog import messages as catalog_messages
     from constellation_core.catalog.catalog import Catalog
     from constellation_core.catalog.rows import RowError, decode_row
+    from constellation_core.consensus.remote.values import MalformedError
+    from constellation_core.consensus.remote.wire import decode_reply, decode_request
+    from constellation_core.consensus.state import ReplicatedState
     from constellation_core.gossip import lzw
     from constellation_core.gossip.config import GossipConfig
     from constellation_core.gossip.echo import read_answer
@@ -141,6 +148,15 @@ def _row(data: bytes) -> None:
             decode_row("node-b", key, 1, data)
 
 
+def _consensus(data: bytes) -> None:
+    """What voters and those who do not vote say to each other, and what ends up in the log."""
+    with suppress(MalformedError):
+        decode_request(data)
+    with suppress(MalformedError):
+        decode_reply([data])
+    ReplicatedState().apply(1, data)
+
+
 def _small(data: bytes) -> None:
     decode_tags(data)
     read_answer(data, b"01234567")
@@ -166,6 +182,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "lzw": _lzw,
     "catalog": _catalog,
     "row": _row,
+    "consensus": _consensus,
     "small": _small,
 }
 

@@ -13,6 +13,9 @@ import pytest
 from constellation_core.catalog import messages as catalog
 from constellation_core.catalog.owners import Known, Update
 from constellation_core.catalog.rows import instance_row, service_row
+from constellation_core.consensus.interface import EngineStatus, Role, Voter
+from constellation_core.consensus.remote import wire
+from constellation_core.consensus.state import Answer, Entry, Query, Space, operations
 from constellation_core.gossip import encode_tags, lzw
 from constellation_core.gossip.echo import answer
 from constellation_core.gossip.messages import (
@@ -86,6 +89,24 @@ def openings() -> list[StreamOpen | StreamAnswer]:
     return [asked, answered, StreamAnswer.refused(asked, "busy", "too many streams", "wait")]
 
 
+def consensus() -> list[bytes]:
+    put = operations.encode(operations.Put("a", b"1", 3), operations.RequestId(1, 2, 1))
+    query = Query(Space.KEYS, "a", exact=False, after=3)
+    bodies = (wire.Propose(put), wire.Ask(query, True, 1.0), wire.RenewLeases((1, 3)))
+    replies = (
+        wire.Carried(put),
+        Answer(7, True, (Entry("a", b"1", 3),), ("b",)),
+        EngineStatus(Role.LEADER, "a", leader=Voter("a", "a:1"), voters=(Voter("a", "a:1"),)),
+        wire.Failure(wire.Outcome.NOT_LEADER, "because", Voter("a", "a:1")),
+    )
+    return [
+        put,
+        operations.encode(operations.Renew((1, 3))),
+        *(wire.encode_request(wire.Request(body, 2.0)) for body in bodies),
+        *(message for reply in replies for message in wire.encode_reply(reply)),
+    ]
+
+
 def seeds(target: str) -> list[bytes]:
     """Valid input to start from: what is new in coverage grows out of it."""
     instance = Instance(
@@ -155,6 +176,8 @@ def seeds(target: str) -> list[bytes]:
             return [encode_map(opening.fields()) for opening in openings()]
         case "stream-pieces":
             return [b"\x03" + stream for stream in streams]
+        case "consensus":
+            return consensus()
         case "small":
             return [encode_tags({"epoch": "1f"}), answer("10.0.0.1", b"76543210")]
         case "lzw":

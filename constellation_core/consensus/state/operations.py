@@ -172,7 +172,8 @@ def decode_header(data: bytes) -> Header:
     """
     try:
         items = msgpack.unpackb(data, raw=False, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except (TypeError, ValueError, msgpack.UnpackException) as error:
+        # TypeError: a map, one of whose keys is a list.
         raise MalformedError("not MessagePack") from error
     if not isinstance(items, list) or len(items) < _HEADER:
         raise MalformedError("not a list with a header")

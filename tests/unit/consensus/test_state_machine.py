@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from constellation_core.consensus.state import Query, ReplicatedState, Space
@@ -127,6 +127,7 @@ def test_a_voter_that_began_from_a_snapshot_is_the_same(
 
 
 @given(st.binary() | st.recursive(SMALL, lambda x: st.lists(x, max_size=8)).map(msgpack.packb))
+@example(b"\x81\x91\xc0\xc0")  # a map whose key is a list
 @settings(max_examples=200)
 def test_what_is_no_operation_is_refused_and_changes_nothing(data: bytes) -> None:
     driver = Driver()

@@ -106,14 +106,15 @@ class StreamCaller:
         self._streams = streams
         self._member = member
         self._connections: dict[str, _Connection] = {}
+        self._closed = False
 
     async def call(self, voter: str, request: bytes, *, timeout: float) -> Sequence[bytes]:
         """As :meth:`~constellation_core.consensus.remote.Caller.call`."""
         connection = self._connections.get(voter)
         if connection is None or connection.over:
-            member = self._member(voter)
+            member = None if self._closed else self._member(voter)
             if member is None:
-                raise NotReachedError(f"voter {voter} is not known to the gossip")
+                raise NotReachedError(f"no node is known that is voter {voter}")
             connection = _Connection(self._streams, member)
             self._connections[voter] = connection
             connection.task.add_done_callback(lambda _: self._forget(voter, connection))
@@ -126,7 +127,8 @@ class StreamCaller:
             raise LostError(str(error)) from None
 
     async def close(self) -> None:
-        """Close all connections; calls that are under way fail."""
+        """Close all connections; calls that are under way fail, and later ones too."""
+        self._closed = True
         tasks = [connection.task for connection in self._connections.values()]
         for task in tasks:
             task.cancel()

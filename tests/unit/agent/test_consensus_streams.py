@@ -119,7 +119,7 @@ async def test_who_is_no_voter_was_not_reached(voter: Voter) -> None:
 
 
 async def test_who_is_not_there_was_not_reached(voter: Voter) -> None:
-    with pytest.raises(NotReachedError, match="not known"):
+    with pytest.raises(NotReachedError, match="no node is known"):
         await voter.caller.call("v2", b"", timeout=DEADLINE)
     there = voter.there.local
     voter.member = lambda: replace(there, address=(there.address[0], 1))
@@ -281,6 +281,8 @@ async def test_so_many_calls_at_once_and_no_more(voter: Voter) -> None:
         with pytest.raises(LostError):
             await call
     await until_so(lambda: voter.running == 0, DEADLINE, "their end")
+    with pytest.raises(NotReachedError):
+        await voter.call()
 
 
 @asynccontextmanager

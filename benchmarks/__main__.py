@@ -21,6 +21,8 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "gossip-serf": "gossip_serf",
         "gossip-partitions": "gossip_partitions",
         "gossip-scale": "gossip_scale",
+        "consensus-etcd": "consensus_etcd",
+        "lease-handover": "lease_handover",
     }
 )
 

@@ -2,7 +2,7 @@
 # Where they cannot, the tests that need them are skipped, each with its name and the reason.
 
 # command, or absolute path : Debian package
-SYSTEM_PACKAGES="serf:serf ip:iproute2 iptables:iptables go:golang-go
+SYSTEM_PACKAGES="serf:serf ip:iproute2 etcd:etcd-server iptables:iptables go:golang-go
     /usr/share/gocode/src/github.com/hashicorp/memberlist:golang-github-hashicorp-memberlist-dev"
 
 is_there() {

@@ -1,4 +1,4 @@
-"""What the benchmarks of gossip are made of: reading, starving and drawing."""
+"""What the benchmarks are made of: reading, starving, drawing; members, clients and holders."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.consensus_etcd import computed_log_bytes_a_day
+from benchmarks.consensus_site import Site
 from benchmarks.membership_plot import Phase, draw
 from benchmarks.our_nodes import OurNodes
 from benchmarks.result import MissingPeerError
@@ -115,3 +117,36 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
     assert header.startswith(b"\x89PNG")
     width, height = (int.from_bytes(header[at : at + 4], "big") for at in (16, 20))
     assert (width, height) == (1500, 700)
+
+
+@pytest.mark.parametrize("kind", ["ours", "etcd"])
+async def test_members_commit_elect_and_hand_leases_over(kind: str, tmp_path: Path) -> None:
+    try:
+        site = Site(kind, tmp_path)
+    except MissingPeerError as error:
+        pytest.skip(str(error))
+    try:
+        await site.start()
+        pids = await site.pids()
+        assert len(pids) == 3
+        before = await site.log_bytes()
+        load = await site.load(2, 0.5)
+        assert load["commits_per_s"] > 1
+        assert 0 < load["p50_ms"] <= load["p99_ms"]
+        assert await site.log_bytes() > before
+        assert 0 < await site.election() < 60
+        assert await site.pids() != pids
+        assert all(0 < each < 10 for each in await site.releases(2, 10))
+        assert all(1 < each < 30 for each in await site.crashes(2, 4, False))
+        assert all(1 < each < 40 for each in await site.crashes(1, 4, True))
+    finally:
+        await site.close()
+    for pid in (await site.pids()).values():
+        with pytest.raises(FileNotFoundError):
+            usage(pid)
+
+
+def test_a_days_log_is_computed_from_the_formats() -> None:
+    one, ten = computed_log_bytes_a_day(1), computed_log_bytes_a_day(10)
+    # An entry every 15 seconds, of some tens of bytes.
+    assert 5_760 * 20 < one < ten < 5_760 * 200

@@ -50,11 +50,15 @@ def test_a_result_is_one_line_with_the_keys_of_the_contract() -> None:
     assert document["ratio"] > 0
 
 
-def test_a_missing_peer_is_exit_code_3_and_named() -> None:
-    # Without the search path there is no serf.
-    done = run("run", "agent-idle", "--json", environment={"PATH": "/nonexistent"})
+@pytest.mark.parametrize(
+    ("name", "peer"),
+    [("agent-idle", "serf"), ("consensus-etcd", "etcd"), ("lease-handover", "etcd")],
+)
+def test_a_missing_peer_is_exit_code_3_and_named(name: str, peer: str) -> None:
+    # Without the search path there is none.
+    done = run("run", name, "--json", environment={"PATH": "/nonexistent"})
     assert done.returncode == 3
-    assert "serf" in done.stderr
+    assert peer in done.stderr
     assert done.stdout == ""
 
 

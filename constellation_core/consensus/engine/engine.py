@@ -28,6 +28,7 @@ from constellation_core.consensus.engine.commands import (
     parse_voter,
 )
 from constellation_core.consensus.engine.files import FaultPoint, no_faults
+from constellation_core.consensus.engine.journal import RESERVE
 from constellation_core.consensus.engine.peers import Peers
 from constellation_core.consensus.engine.proposals import Answer, Proposal
 from constellation_core.consensus.engine.replica import Replica, Timing
@@ -234,7 +235,9 @@ class RaftEngine:
     # On the engine's thread.
 
     def _open(self) -> tuple[Storage, Transport, Replica]:
-        storage = open_storage(self._settings.directory, faults=self._faults)
+        storage = open_storage(
+            self._settings.directory, faults=self._faults, reserve=RESERVE
+        )
         try:
             if storage.snapshot is not None:
                 try:

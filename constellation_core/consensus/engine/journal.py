@@ -6,11 +6,15 @@ turn of the loop (group commit). A failed write or sync is final, because the ke
 dropped the pages ("fsyncgate"): the caller must halt, and the file is read anew at the next
 start. Trimming and resetting write a new file and rename it.
 
+Room for what will come may be reserved, since a file that keeps its size is synced faster: zeros
+then follow the last record, and are no record themselves.
+
 :class:`Journal` has the methods and names that PySyncObj calls on its own journal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -26,6 +30,8 @@ from constellation_core.consensus.interface import Corrupt
 
 _HEADER = struct.Struct("<8s16s16sI")
 _MAGIC = b"CNSTJNL1"
+RESERVE = 256 * 1024
+"""Bytes, in production."""
 
 
 class Journal:
@@ -36,6 +42,7 @@ class Journal:
         identity: whose journal it must be.
         faults: fault points, for tests.
         datasync: makes an open file durable; for tests.
+        reserve: bytes of room to have.
 
     Raises:
         Corrupt: durable records cannot be read, or it is not this voter's journal.
@@ -48,11 +55,13 @@ class Journal:
         *,
         faults: FaultPoint = no_faults,
         datasync: Callable[[int], None] = os.fdatasync,
+        reserve: int = 0,
     ) -> None:
         self._path = path
         self._identity = identity
         self._faults = faults
         self._datasync = datasync
+        self._reserve = reserve
         self._entries: list[Entry] = []
         self._changes: list[int] = []
         self._term = 0
@@ -61,6 +70,7 @@ class Journal:
         self._pending = bytearray()
         self._fd = -1
         self._end = 0
+        self._room = 0
         self._load()
 
     # What PySyncObj calls, under its names.
@@ -122,7 +132,7 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Bytes of the file, without what is only reserved."""
         return self._end
 
     @property
@@ -145,6 +155,7 @@ class Journal:
             return
         data = bytes(self._pending)
         self._pending.clear()
+        self._make_room()
         write_all(self._fd, data, self._faults, "journal.append.half")
         self._faults("journal.append.unsynced")
         self._datasync(self._fd)
@@ -168,8 +179,19 @@ class Journal:
         """Close the file; what was not synced is forgotten. Idempotent."""
         self._pending.clear()
         if self._fd >= 0:
+            if self._reserve:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR))
             os.close(self._fd)
             self._fd = -1
+
+    def _make_room(self) -> None:
+        if self._reserve and self._end > self._room:
+            # Without it the file grows with each write; a full disk then shows when it matters.
+            with contextlib.suppress(OSError):
+                length = self._end - self._room + self._reserve
+                os.posix_fallocate(self._fd, self._room, length)
+            self._room = self._end + self._reserve
 
     @property
     def _last(self) -> int:
@@ -208,8 +230,9 @@ class Journal:
         if commit > self._last:
             raise Corrupt(f"{self._path} ends at index {self._last}, but {commit} was committed")
         self._commit = max(self._commit, commit)
-        self._end = end
-        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        self._end = self._room = end
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        os.lseek(self._fd, end, os.SEEK_SET)
         if end < len(data):
             os.ftruncate(self._fd, end)
             self._datasync(self._fd)

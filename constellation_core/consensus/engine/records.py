@@ -48,6 +48,9 @@ def parse(data: bytes, offset: int) -> Record | None:
     if offset + _FRAME.size > len(data):
         return None
     length, crc, kind = _FRAME.unpack_from(data, offset)
+    if kind == 0:
+        # Room that was reserved.
+        return None
     start = offset + _FRAME.size
     if length > _MAX_PAYLOAD or start + length > len(data):
         return None

@@ -126,8 +126,15 @@ def open_storage(
     *,
     faults: FaultPoint = no_faults,
     datasync: Callable[[int], None] | None = None,
+    reserve: int = 0,
 ) -> Storage:
     """Open a directory that :func:`create` made, and check it.
+
+    Args:
+        directory: the voter's.
+        faults: fault points, for tests.
+        datasync: makes an open file durable; for tests.
+        reserve: see :class:`.journal.Journal`.
 
     Raises:
         Corrupt: something in it cannot be trusted.
@@ -141,7 +148,7 @@ def open_storage(
     try:
         snapshot = read_snapshot(paths.snapshot, identity.cluster)
         options = {} if datasync is None else {"datasync": datasync}
-        journal = Journal(paths.journal, identity, faults=faults, **options)
+        journal = Journal(paths.journal, identity, faults=faults, reserve=reserve, **options)
         try:
             _align(journal, snapshot)
         except BaseException:

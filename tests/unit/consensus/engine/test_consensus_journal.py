@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -186,6 +188,78 @@ def test_a_torn_tail_is_cut_off_and_written_over(tmp_path: Path) -> None:
     journal.close()
     again = opened(tmp_path / "j")
     assert again[-1] == (apply_command(b"next"), 9, 3)
+    again.close()
+
+
+def reserving(path: Path, datasync: Callable[[int], None] = lambda _: None) -> Journal:
+    return Journal(path, ME, datasync=datasync, reserve=4096)
+
+
+@given(st.lists(st.binary(max_size=900), max_size=12), st.integers(0, 3000), st.booleans())
+def test_reserved_room_is_no_part_of_the_log(
+    tmp_path_factory: pytest.TempPathFactory, values: list[bytes], lost: int, zeroed: bool
+) -> None:
+    path = _new(tmp_path_factory.mktemp("journal") / "j")
+    durable: list[int] = []
+    journal = reserving(path, lambda _: durable.append(journal.size))
+    for index, value in enumerate(values, 3):
+        journal.add(apply_command(value), index, 1)
+        journal.sync()
+        assert path.stat().st_size >= journal.size
+    before, size = state(journal), journal.size
+    # A power cut: of the last mark, which was not synced, a part is missing.
+    whole = path.read_bytes()
+    kept = max(durable[-1] if durable else size, size - lost)
+    tail = bytes(len(whole) - kept) if zeroed else b""
+    path.write_bytes(whole[:kept] + tail)
+    again = reserving(path)
+    assert state(again) == before
+    # An orderly end gives the room back.
+    again.close()
+    assert path.stat().st_size == again.size
+    journal.close()
+
+
+def test_what_is_damaged_is_found_though_room_is_reserved(tmp_path: Path) -> None:
+    _new(tmp_path / "j")
+    journal = reserving(tmp_path / "j")
+    for index in range(3, 9):
+        journal.add(apply_command(b"value %d" % index), index, 1)
+        journal.sync()
+    data, size = (tmp_path / "j").read_bytes(), journal.size
+    assert len(data) > size
+    refused = 0
+    for offset in range(size):
+        damaged = bytearray(data)
+        damaged[offset] ^= 1 << offset % 8
+        (tmp_path / "j").write_bytes(damaged)
+        try:
+            again = reserving(tmp_path / "j")
+        except Corrupt:
+            refused += 1
+            continue
+        assert state(again) == state(journal)
+        again.close()
+    # All but the mark behind the last sync.
+    assert refused >= size - 17
+    journal.close()
+
+
+def test_a_disk_without_room_to_reserve_is_written_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, offset: int, length: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    _new(tmp_path / "j")
+    journal = reserving(tmp_path / "j")
+    journal.add(apply_command(b"x"), 3, 1)
+    journal.sync()
+    before = state(journal)
+    journal.close()
+    again = reserving(tmp_path / "j")
+    assert state(again) == before
     again.close()
 
 

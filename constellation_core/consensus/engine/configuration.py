@@ -30,6 +30,8 @@ class Configuration:
         self._journal = journal
         self._since = 0
         self._base: tuple[Voter, ...] = ()
+        self._changes: tuple[int, ...] = ()
+        self._latest: tuple[Voter, ...] | None = None
         if snapshot is not None:
             self.rebase(snapshot.index, snapshot.voters)
 
@@ -40,10 +42,17 @@ class Configuration:
 
     def rebase(self, index: int, voters: tuple[Voter, ...]) -> None:
         """Another snapshot stands for the log up to ``index``."""
-        self._since, self._base = index, voters
+        self._since, self._base, self._latest = index, voters, None
 
-    def voters(self, until: float = math.inf) -> tuple[Voter, ...]:
-        """The configuration as of an index; by default the latest."""
+    def voters(self) -> tuple[Voter, ...]:
+        """The latest configuration; the same object as long as nothing changes."""
+        if self._latest is None or self._changes is not self._journal.changes:
+            self._changes = self._journal.changes
+            self._latest = self.voters_at(math.inf)
+        return self._latest
+
+    def voters_at(self, until: float) -> tuple[Voter, ...]:
+        """The configuration as of an index."""
         changes = []
         for index in self._journal.changes:
             entry = self._journal.entry(index)

@@ -54,6 +54,8 @@ class Connection:
         """When something was last to be sent."""
         self.peer: str | None = None
         """The other voter's id, once the handshake is done."""
+        self.blocked = False
+        """For who waits until the socket takes more."""
         self._incoming = bytearray()
         self._outgoing = bytearray()
         self._sealer: Sealer | None = None

@@ -13,11 +13,12 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+import time
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from constellation_core.consensus.engine.clock import boottime
 from constellation_core.consensus.engine.commands import (
@@ -31,8 +32,9 @@ from constellation_core.consensus.engine.files import FaultPoint, no_faults
 from constellation_core.consensus.engine.journal import RESERVE
 from constellation_core.consensus.engine.peers import Peers
 from constellation_core.consensus.engine.proposals import Answer, Proposal
-from constellation_core.consensus.engine.replica import Replica, Timing
+from constellation_core.consensus.engine.replica import Replica
 from constellation_core.consensus.engine.storage import Storage, open_storage
+from constellation_core.consensus.engine.timing import Timing
 from constellation_core.consensus.engine.transport import Handlers, Transport
 from constellation_core.consensus.interface import (
     ConsensusError,
@@ -51,6 +53,9 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _MAX_CALLS = 16_384
+_VIEW_INTERVAL = 0.05
+_TELL_INTERVAL = 0.01
+"""Seconds; the first entry after a while is told at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class EngineSettings:
     bind: tuple[str, int]
     cluster_keys: Sequence[bytes]
     timing: Timing = field(default_factory=Timing)
-    turn: float = 0.05
+    turn: float = 0.2
 
     def __repr__(self) -> str:
         return f"<EngineSettings {self.directory} {self.bind}>"
@@ -93,6 +98,12 @@ class RaftEngine:
         self._status = EngineStatus(Role.STOPPED, "")
         self._listeners: list[Callable[[int], None]] = []
         self._calls: queue.SimpleQueue[Callable[[Replica], None]] = queue.SimpleQueue()
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._answers: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
+        self._standing: Hashable = None
+        self._told = 0
+        self._view_due = 0.0
+        self._tell_due = 0.0
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -107,6 +118,7 @@ class RaftEngine:
         storage, transport, replica = await asyncio.to_thread(self._open)
         self._transport = transport
         self._status = replica.view(0)
+        self._told = replica.applied()
         self._thread = threading.Thread(
             target=self._run, args=(storage, transport, replica), name="consensus", daemon=True
         )
@@ -177,27 +189,23 @@ class RaftEngine:
         await self._propose(change_command(change), change, timeout)
 
     async def _propose(self, command: bytes, change: Change | None, timeout: float) -> Answer:
-        future: Future[Answer] = Future()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def answer(given: Answer) -> None:
-            if future.set_running_or_notify_cancel():
-                future.set_result(given)
+            failed = given if isinstance(given, ConsensusError) else None
+            self._answers.append((future, given, failed))
 
         self._post(lambda replica: replica.propose(Proposal(command, answer, change)))
-        given = await self._wait(future, timeout)
-        if isinstance(given, ConsensusError):
-            raise given
-        return given
+        return await self._wait(future, timeout)
 
     async def _call(self, act: Callable[[Replica], T]) -> T:
-        future: Future[T] = Future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def run(replica: Replica) -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(act(replica))
-                except Exception as error:  # noqa: BLE001 - it is raised where it was asked
-                    future.set_exception(error)
+            try:
+                self._answers.append((future, act(replica), None))
+            except Exception as error:  # noqa: BLE001 - it is raised where it was asked
+                self._answers.append((future, None, error))
 
         self._post(run)
         return await self._wait(future, None)
@@ -210,23 +218,33 @@ class RaftEngine:
         self._calls.put(call)
         self._transport.wake()
 
-    async def _wait(self, future: Future[T], timeout: float | None) -> T:
-        """Wait for an answer from the thread, also for its end, after which none comes."""
-        waiting = asyncio.wrap_future(future)
+    async def _wait(self, future: asyncio.Future[T], timeout: float | None) -> T:
+        self._waiting.add(future)
+        deadline = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
-                while not waiting.done():
-                    if self._ended.is_set():
-                        # What the thread took up, it answered before its end.
-                        if future.done():
-                            return future.result()
-                        raise Unavailable(self._status.failure or "the engine has stopped")
-                    await asyncio.wait([waiting], timeout=1.0)
-                return waiting.result()
+            async with deadline:
+                return await future
         except TimeoutError:
+            if not deadline.expired():
+                raise
             raise Unknown("no result in time") from None
         finally:
-            future.cancel()
+            self._waiting.discard(future)
+
+    def _settle(self, answers: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+        for future, given, error in answers:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(given)
+            else:
+                future.set_exception(error)
+
+    def _give_up(self) -> None:
+        """The thread has ended: what it did not take up, it never will."""
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(Unavailable(self._status.failure or "the engine has stopped"))
 
     def _applied(self, index: int) -> None:
         for listener in list(self._listeners):
@@ -235,9 +253,7 @@ class RaftEngine:
     # On the engine's thread.
 
     def _open(self) -> tuple[Storage, Transport, Replica]:
-        storage = open_storage(
-            self._settings.directory, faults=self._faults, reserve=RESERVE
-        )
+        storage = open_storage(self._settings.directory, faults=self._faults, reserve=RESERVE)
         try:
             if storage.snapshot is not None:
                 try:
@@ -263,11 +279,14 @@ class RaftEngine:
         failure: str | None = None
         try:
             while not self._stopping.is_set():
-                transport.poll(0.0 if replica.busy() else self._settings.turn)
+                transport.poll(self._patience(replica))
+                # What came is acknowledged before what is committed is carried out.
+                transport.flush()
                 self._take_calls(replica)
                 replica.turn()
+                self._deliver()
                 transport.flush()
-                self._publish(replica.view(transport.refused))
+                self._publish(replica, transport.refused)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this voter is silent now
             failure = f"{type(error).__name__}: {error}"
             _log.critical("this voter has halted: %s", failure, exc_info=error)
@@ -277,8 +296,10 @@ class RaftEngine:
             self._status = replace(self._status, role=role, leader=None, failure=failure)
             self._take_calls(replica)
             replica.abandon(failure or "the engine has stopped")
+            self._deliver()
             storage.close()
             self._ended.set()
+            self._in_loop(self._give_up)
 
     def _take_calls(self, replica: Replica) -> None:
         while True:
@@ -288,9 +309,30 @@ class RaftEngine:
                 return
             call(replica)
 
-    def _publish(self, status: EngineStatus) -> None:
-        before, self._status = self._status.applied_index, status
-        if status.applied_index != before and self._listeners and self._loop is not None:
-            # The loop may be closed already when a program ends.
+    def _deliver(self) -> None:
+        """Give the answers of a turn to those who wait; before it syncs, which takes its time."""
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self._in_loop(lambda: self._settle(answers))
+
+    def _publish(self, replica: Replica, refused: int) -> None:
+        now, standing = time.monotonic(), replica.standing()
+        if standing != self._standing or now >= self._view_due:
+            self._standing, self._view_due = standing, now + _VIEW_INTERVAL
+            self._status = replica.view(refused)
+        if replica.applied() != self._told and now >= self._tell_due:
+            self._told, self._tell_due = replica.applied(), now + _TELL_INTERVAL
+            if self._listeners:
+                self._in_loop(partial(self._applied, self._told))
+
+    def _patience(self, replica: Replica) -> float:
+        longest = self._settings.turn
+        if replica.applied() != self._told:
+            longest = max(0.0, min(longest, self._tell_due - time.monotonic()))
+        return replica.patience(longest)
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        # The loop may be closed already when a program ends.
+        if self._loop is not None:
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._applied, status.applied_index)
+                self._loop.call_soon_threadsafe(call)

@@ -63,7 +63,7 @@ class Journal:
         self._datasync = datasync
         self._reserve = reserve
         self._entries: list[Entry] = []
-        self._changes: list[int] = []
+        self._changes: tuple[int, ...] = ()
         self._term = 0
         self._voted_for: str | None = None
         self._commit = 0
@@ -136,8 +136,8 @@ class Journal:
         return self._end
 
     @property
-    def changes(self) -> Sequence[int]:
-        """The indexes of the changes of the voters."""
+    def changes(self) -> tuple[int, ...]:
+        """The indexes of the changes of the voters; another tuple whenever one comes or goes."""
         return self._changes
 
     def entry(self, index: int) -> Entry | None:
@@ -204,12 +204,12 @@ class Journal:
 
     def _remember(self, entry: Entry) -> None:
         if entry[0][0] == MEMBERSHIP:
-            self._changes.append(entry[1])
+            self._changes = (*self._changes, entry[1])
         self._entries.append(entry)
 
     def _forget(self, index: int) -> None:
         del self._entries[max(0, index - self._entries[0][1]) :]
-        self._changes = [each for each in self._changes if each < index]
+        self._changes = tuple(each for each in self._changes if each < index)
 
     def _load(self) -> None:
         try:
@@ -217,7 +217,7 @@ class Journal:
         except FileNotFoundError:
             raise Corrupt(f"{self._path} is missing") from None
         _check_header(self._path, data, self._identity)
-        self._entries, self._changes = [], []
+        self._entries, self._changes = [], ()
         commit = 0
         end = _HEADER.size
         while (record := records.parse(data, end)) is not None:

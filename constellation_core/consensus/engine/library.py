@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import UUID
 
 from pysyncobj import syncobj
 from pysyncobj.node import Node
@@ -72,19 +71,24 @@ class VoterNode(Node):  # type: ignore[misc]
 
     def __init__(self, voter_id: str, address: str = "") -> None:
         super().__init__(voter_id)
+        self.voter = voter_id
+        """The id, typed."""
         self.address = address
+        # Not the text's, which differs from run to run: simulations are to be repeatable.
+        self._hash = int(voter_id[-12:], 16)
 
     def __hash__(self) -> int:
-        # Not the text's, which differs from run to run: simulations are to be repeatable.
-        return hash(UUID(self.voter).int)
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, VoterNode) and self.voter == other.voter
 
-    @property
-    def voter(self) -> str:
-        """The id, typed."""
-        return str(self.id)
+
+class _NothingToPoll:
+    """In place of the library's poller, which knows no sockets here."""
+
+    def poll(self, timeout: float) -> None:
+        """Return at once."""
 
 
 class Internals:
@@ -193,9 +197,15 @@ class Internals:
         """Send what the others lack."""
         self._node._SyncObj__sendAppendEntries()
 
-    def send_entries_soon(self) -> None:
-        """Send what the others lack in the next turn."""
-        self._node._SyncObj__newAppendEntriesTime = 0
+    @property
+    def sending_due(self) -> float:
+        """When a leader sends something at the latest, by the library's clock."""
+        return float(self._node._SyncObj__newAppendEntriesTime)
+
+    def send_entries_within(self, seconds: float) -> None:
+        """Send what the others lack, and what is committed, after so long at the latest."""
+        due = min(self.sending_due, monotonic() + seconds)
+        self._node._SyncObj__newAppendEntriesTime = due
 
     def await_commit(self, index: int, callback: Callable[[Any, int], None]) -> None:
         """Have the callback called when the entry of this term at ``index`` was applied."""
@@ -208,7 +218,8 @@ class Internals:
         return [callback for index in indexes for _, callback in waiting.pop(index)]
 
     def use(self, journal: Any, snapshots: Any) -> None:
-        """Put journal and snapshots in the place of the library's own."""
+        """Put journal and snapshots in the place of the library's own, and nothing to wait on."""
+        self._node._poller = _NothingToPoll()
         self._node._SyncObj__raftLog = journal
         self._node._SyncObj__serializer = snapshots
         self._node._SyncObj__raftCurrentTerm = journal.getCurrentTerm()

@@ -111,6 +111,17 @@ def encode_message(message: Message) -> bytes:
     raise MessageError(f"a message {message['type']!r} with fields {sorted(message)}")
 
 
+def leaves_early(message: Message) -> bool:
+    """Whether a message may leave before the sender's own journal is durable.
+
+    A leader may write to its disk while the others write to theirs (Ongaro's dissertation,
+    section 10.2.1): what it sends promises nothing about its own disk, as long as it counts
+    itself among those who have an entry only when it has. All else is a promise: a vote, an
+    acknowledgement, a campaign in a new term.
+    """
+    return bool(message["type"] == "append_entries")
+
+
 def decode_message(data: bytes) -> Message:
     """The message in a frame, every field checked.
 

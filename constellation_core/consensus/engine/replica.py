@@ -11,10 +11,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
 
-from pysyncobj.config import SyncObjConf
 from pysyncobj.syncobj import SyncObj
 
 from constellation_core.consensus.engine.commands import APPLY, Entry
@@ -27,6 +25,7 @@ from constellation_core.consensus.engine.library import (
     SUCCESS,
     Internals,
     VoterNode,
+    monotonic,
 )
 from constellation_core.consensus.engine.matching import match
 from constellation_core.consensus.engine.messages import Message, fitting
@@ -34,6 +33,7 @@ from constellation_core.consensus.engine.proposals import Failed, Proposal, give
 from constellation_core.consensus.engine.relay import Network, Relay
 from constellation_core.consensus.engine.snapshots import Snapshot, SnapshotStore
 from constellation_core.consensus.engine.storage import Storage, align
+from constellation_core.consensus.engine.timing import Timing, configure
 from constellation_core.consensus.interface import (
     ConsensusError,
     EngineStatus,
@@ -49,32 +49,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_UNCOMMITTED = 8_192
 _MAX_PER_TURN = 1_024
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds, and when the log is compacted.
-
-    Attributes:
-        election_min: a follower waits at least so long for its leader,
-        election_max: and at most so long.
-        heartbeat: between two messages of an idle leader.
-        leader_patience: without a majority's answers, a leader steps down after this.
-        compact_entries: a snapshot is taken when the log has more entries,
-        compact_seconds: or when the last is so old,
-        compact_bytes: or when the journal is larger.
-        batch_bytes: of entries in one message; in production more than one command has, or the
-            library would pickle it.
-    """
-
-    election_min: float = 1.0
-    election_max: float = 2.0
-    heartbeat: float = 0.25
-    leader_patience: float = 2.0
-    compact_entries: int = 1_000
-    compact_seconds: float = 3_600.0
-    compact_bytes: int = 8 * 1024 * 1024
-    batch_bytes: int = 256 * 1024
+_LEAST_WAIT = 0.01
 
 
 class Replica(SyncObj):  # type: ignore[misc]
@@ -107,9 +82,10 @@ class Replica(SyncObj):  # type: ignore[misc]
         self._timing = timing
         self._proposals: deque[Proposal] = deque()
         self._next_index: int | None = None
+        self._aligned: tuple[Voter, ...] | None = None
         self._configuration = Configuration(self._me, storage.journal, storage.snapshot)
         self._relay = Relay(network, self._outgoing)
-        super().__init__(VoterNode(self._me), (), conf=_conf(timing), transport=self._relay)
+        super().__init__(VoterNode(self._me), (), conf=configure(timing), transport=self._relay)
         self._raft = Internals(self)
         self._snapshots = SnapshotStore(
             storage.paths.snapshot,
@@ -158,11 +134,17 @@ class Replica(SyncObj):  # type: ignore[misc]
             self.forceLogCompaction()
         self.doTick(0.0)
 
-    def busy(self) -> bool:
-        """Whether the next turn has work though nothing arrives."""
+    def patience(self, longest: float) -> float:
+        """Seconds after which there is a turn to be made though nothing arrives."""
+        leads = self._raft.leads
         unapplied = self._raft.commit > self._raft.applied
-        alone = self._raft.leads and not self._raft.others and self._last() > self._raft.commit
-        return bool(self._proposals or unapplied or alone)
+        alone = leads and not self._raft.others and self._last() > self._raft.commit
+        if self._proposals or unapplied or alone:
+            return 0.0
+        if leads:
+            return max(0.0, min(longest, self._raft.sending_due - monotonic()))
+        # An election that is due may have to wait for a connection.
+        return min(longest, max(_LEAST_WAIT, self._raft.election_deadline - monotonic()))
 
     def receive(self, sender: str, message: Message) -> None:
         """Take a decoded message from an authenticated voter."""
@@ -197,6 +179,16 @@ class Replica(SyncObj):  # type: ignore[misc]
             proposal.settle(Unavailable(reason))
         self._proposals.clear()
         give_up(self._raft.take_waiting(math.inf), reason)
+
+    def applied(self) -> int:
+        """Index up to which the state machine has carried out the log."""
+        return self._raft.applied
+
+    def standing(self) -> Hashable:
+        """Differs whenever something changed that others have to know at once."""
+        raft, voters = self._raft, self._configuration.voters()
+        pending = self._configuration.pending(raft.commit)
+        return raft.term, raft.state, raft.leader, voters, pending
 
     def view(self, refused: int) -> EngineStatus:
         """How things stand."""
@@ -238,13 +230,14 @@ class Replica(SyncObj):  # type: ignore[misc]
             self._raft.send_entries()
 
     def _SyncObj__applyLogEntries(self) -> bool:
-        """Apply what is committed; true to tell the others of it at once."""
+        """Apply what is committed; never true, which has the library tell the others at once."""
         if self._raft.commit <= self._raft.applied:
             return False
         # A single voter sends nothing, so nothing else makes its log durable before this.
         self._journal.sync()
         super()._SyncObj__applyLogEntries()
-        return True
+        self._raft.send_entries_within(self._timing.notice)
+        return False
 
     def _SyncObj__doApplyCommand(self, command: bytes) -> bytes | int | Failed:
         """Carry out one entry. Nothing is unpickled; nothing is raised."""
@@ -311,7 +304,7 @@ class Replica(SyncObj):  # type: ignore[misc]
         message["next_node_idx"] = min(message["next_node_idx"], self._last() + 1)
         self._raft.deliver(node, message)
         if message["reset"]:
-            self._raft.send_entries_soon()
+            self._raft.send_entries_within(0.0)
 
     def _outgoing(self, message: Message) -> Message:
         if message["type"] == "request_vote":
@@ -329,13 +322,17 @@ class Replica(SyncObj):  # type: ignore[misc]
     # The rest.
 
     def _take_snapshot(self, previous: Entry, last: Entry) -> Snapshot:
-        voters = self._configuration.voters(last[1])
+        voters = self._configuration.voters_at(last[1])
         self._configuration.rebase(last[1], voters)
         return Snapshot(self._cluster, previous, last, voters, self._machine.snapshot())
 
     def _align_voters(self) -> None:
         """Make the library's other nodes those of the latest configuration in the log."""
-        wanted = {each.id: each.address for each in self._configuration.voters()}
+        voters = self._configuration.voters()
+        if voters is self._aligned:
+            return
+        self._aligned = voters
+        wanted = {each.id: each.address for each in voters}
         wanted.pop(self._me, None)
         if wanted != {voter: node.address for voter, node in self._raft.others.items()}:
             self._raft.set_others(VoterNode(voter, where) for voter, where in wanted.items())
@@ -375,22 +372,3 @@ class Replica(SyncObj):  # type: ignore[misc]
             return Role.REMOVED
         roles = {LEADER: Role.LEADER, CANDIDATE: Role.CANDIDATE}
         return roles.get(self._raft.state, Role.FOLLOWER)
-
-
-def _conf(timing: Timing) -> SyncObjConf:
-    return SyncObjConf(
-        autoTick=False,
-        raftMinTimeout=timing.election_min,
-        raftMaxTimeout=timing.election_max,
-        appendEntriesPeriod=timing.heartbeat,
-        appendEntriesBatchSizeBytes=timing.batch_bytes,
-        leaderFallbackTimeout=timing.leader_patience,
-        connectionTimeout=max(3.5, timing.election_max),
-        logCompactionMinEntries=timing.compact_entries,
-        logCompactionMinTime=timing.compact_seconds,
-        # Done in Replica instead: sending at once, changes of the voters, files.
-        appendEntriesUseBatch=True,
-        dynamicMembershipChange=False,
-        journalFile=None,
-        fullDumpFile=None,
-    )

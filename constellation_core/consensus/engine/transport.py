@@ -1,14 +1,17 @@
-"""The voters' network: listens, dials, and sends nothing before the journal is durable.
+"""The voters' network: listens, dials, and promises nothing before the journal is durable.
 
 What is to be sent waits in an outbox until :meth:`Transport.flush`, which calls ``persist``
-first: every acknowledgement, vote and entry is on this voter's disk before another hears of it,
-and one sync covers all of a turn. What comes is handed on only from a finished handshake, and
-only when it is a valid message. Runs on the engine's thread.
+first: every acknowledgement and vote is on this voter's disk before another hears of it, and one
+sync covers all of a turn. A leader's entries go out right before the sync, so that all disks work
+at the same time; it is over before an answer to them is looked at, so the leader has what it
+counts as its own. What comes is handed on only from a finished handshake, and only when it is a
+valid message. Runs on the engine's thread.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import selectors
 import socket
 from collections.abc import Callable
@@ -22,6 +25,7 @@ from constellation_core.consensus.engine.messages import (
     MessageError,
     decode_message,
     encode_message,
+    leaves_early,
 )
 from constellation_core.consensus.engine.peers import Peers
 from constellation_core.consensus.interface import Unavailable
@@ -34,6 +38,7 @@ _ALIVE = 1.0
 _MAX_UNPROVEN = 64
 _MAX_PROVEN = 64
 _LOG_INTERVAL = 5.0
+_KEEP_INTERVAL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,14 @@ class Transport:
         self._connections: set[Connection] = set()
         self._current: dict[str, Connection] = {}
         self._outbox: list[tuple[str, bytes]] = []
+        self._early = True
         self._logged = -_LOG_INTERVAL
         self.refused = 0
         """How often something was refused."""
         self._listener = _listen(bind)
         self._selector.register(self._listener, selectors.EVENT_READ, None)
+        self._awake = False
+        self._kept = -math.inf
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -94,6 +102,7 @@ class Transport:
         if voter not in self._current:
             return False
         self._outbox.append((voter, encode_message(message)))
+        self._early = self._early and leaves_early(message)
         return True
 
     def know(self, voter: str, address: str) -> None:
@@ -114,6 +123,10 @@ class Transport:
 
     def wake(self) -> None:
         """End a :meth:`poll` that waits; from any thread."""
+        if self._awake:
+            # It has not been noticed yet, so what was done before this call is not either.
+            return
+        self._awake = True
         try:
             self._wake_writer.send(b"\0")
         except (BlockingIOError, OSError):
@@ -123,14 +136,16 @@ class Transport:
     def poll(self, timeout: float) -> None:
         """Wait for something to come, for so many seconds, and handle it."""
         for connection in self._connections:
-            events = selectors.EVENT_READ
-            if connection.backlog:
-                events |= selectors.EVENT_WRITE
-            if self._selector.get_key(connection).events != events:
+            blocked = connection.backlog > 0
+            if blocked != connection.blocked:
+                connection.blocked = blocked
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
                 self._selector.modify(connection, events, connection)
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._wake_reader:
                 self._wake_reader.recv(4096)
+                # In this order: a call of wake() in between is noticed by this turn.
+                self._awake = False
             elif key.fileobj is self._listener:
                 self._accept()
             elif key.data in self._connections:
@@ -138,12 +153,20 @@ class Transport:
         self._keep()
 
     def flush(self) -> None:
-        """Make the journal durable, then send what waits.
+        """Make the journal durable, and send what waits.
 
         Raises:
-            OSError: the journal could not be written; nothing is sent.
+            OSError: the journal could not be written; nothing was promised.
         """
+        if self._early:
+            self._send_all()
         self._persist()
+        self._send_all()
+        self._early = True
+
+    def _send_all(self) -> None:
+        if not self._outbox:
+            return
         outbox, self._outbox = self._outbox, []
         now = self._clock()
         for voter, data in outbox:
@@ -264,6 +287,9 @@ class Transport:
     def _keep(self) -> None:
         """Cut off who is silent or slow, show that this voter is alive, dial who is missing."""
         now = self._clock()
+        if now - self._kept < _KEEP_INTERVAL:
+            return
+        self._kept = now
         for connection in list(self._connections):
             if connection.peer is None:
                 if now - connection.since > _HANDSHAKE:

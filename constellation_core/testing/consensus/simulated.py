@@ -17,8 +17,8 @@ from uuid import UUID
 from constellation_core.consensus.engine.commands import Change, apply_command, change_command
 from constellation_core.consensus.engine.identity import Identity
 from constellation_core.consensus.engine.proposals import Answer, Proposal
-from constellation_core.consensus.engine.replica import Timing
 from constellation_core.consensus.engine.storage import create
+from constellation_core.consensus.engine.timing import Timing
 from constellation_core.consensus.interface import Role, Voter
 from constellation_core.testing.consensus.simulated_voter import Node, Observer, PowerCutError
 
@@ -122,6 +122,7 @@ class Simulation:
             try:
                 outbox = node.turn(self._due(node.id))
             except PowerCutError:
+                self._deliver_at_once(node)
                 self.crash(node)
                 continue
             for receiver, data in outbox:
@@ -135,6 +136,16 @@ class Simulation:
                 assert view.last_index >= view.applied_index, f"{node.id} dropped what is committed"
                 if view.role is Role.LEADER:
                     self.observer.saw_leader(view.term, node.id)
+
+    def _deliver_at_once(self, node: Node) -> None:
+        """What left a voter in the moment in which its power was cut arrives, or does not."""
+        for receiver, data in node.escaped():
+            flights = self._flights.get((node.id, receiver))
+            if flights is not None and self.chance.random() < 0.7:
+                earlier = [flight.data for flight in flights]
+                flights.clear()
+                for each in (*earlier, data):
+                    self.nodes[receiver].receive(node.id, each)
 
     def write(self) -> None:
         """Ask somebody to carry out an operation, preferably who leads."""

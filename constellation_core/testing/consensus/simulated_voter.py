@@ -7,9 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from constellation_core.consensus.engine.messages import Message, decode_message, encode_message
-from constellation_core.consensus.engine.replica import Replica, Timing
+from constellation_core.consensus.engine.messages import (
+    Message,
+    decode_message,
+    encode_message,
+    leaves_early,
+)
+from constellation_core.consensus.engine.replica import Replica
 from constellation_core.consensus.engine.storage import open_storage
+from constellation_core.consensus.engine.timing import Timing
 from constellation_core.consensus.interface import Voter
 from constellation_core.testing.consensus.record import Record
 
@@ -82,6 +88,7 @@ class Node:
         self.record = ObservedRecord(observer)
         self._durable = 0
         self._outbox: list[tuple[str, bytes]] = []
+        self._early = True
         self._fault: tuple[str, int] | None = None
 
     # What the replica calls.
@@ -91,6 +98,7 @@ class Node:
         if not self._linked(self.id, voter):
             return False
         self._outbox.append((voter, encode_message(message)))
+        self._early = self._early and leaves_early(message)
         return True
 
     def know(self, voter: str, address: str) -> None:
@@ -150,12 +158,22 @@ class Node:
         replica = self.replica
         if replica is None:
             return []
+        self._early = True
         for sender, data in messages:
-            replica.receive(sender, decode_message(data))
+            self.receive(sender, data)
         replica.turn()
         self._storage.journal.sync()
         outbox, self._outbox = self._outbox, []
         return outbox
+
+    def receive(self, sender: str, data: bytes) -> None:
+        """Take a message."""
+        if self.replica is not None:
+            self.replica.receive(sender, decode_message(data))
+
+    def escaped(self) -> list[tuple[str, bytes]]:
+        """After a power cut: what may have left before the journal was durable."""
+        return self._outbox if self._early else []
 
     def _synced(self, fd: int) -> None:  # noqa: ARG002
         self._durable = (self._path / "journal").stat().st_size

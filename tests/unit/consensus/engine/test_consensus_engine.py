@@ -126,6 +126,20 @@ async def test_a_single_voter_starts_at_once_and_keeps_what_it_was_told(group: G
     assert again.status.snapshot_index > 2
 
 
+async def test_a_listener_hears_of_the_last_of_many_entries(group: Group) -> None:
+    await group.form(1)
+    engine = await group.leader()
+    applied: list[int] = []
+    engine.on_applied(applied.append)
+    for number in range(40):
+        await engine.propose(b"%d" % number, timeout=5)
+    record = engine._machine
+    assert isinstance(record, Record)
+    last = (await engine.read(record.standing)).index
+    await until_so(lambda: applied and applied[-1] >= last, 5, "the listener")
+    assert applied == sorted(set(applied))
+
+
 async def test_three_voters_replicate_and_a_new_one_takes_the_place_of_an_old(
     group: Group,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pysyncobj import syncobj
 
 from constellation_core.consensus.engine.commands import (
     NO_OP_COMMAND,
@@ -18,8 +19,9 @@ from constellation_core.consensus.engine.commands import (
 from constellation_core.consensus.engine.identity import Identity
 from constellation_core.consensus.engine.messages import Message
 from constellation_core.consensus.engine.proposals import Answer, Proposal
-from constellation_core.consensus.engine.replica import Replica, Timing
+from constellation_core.consensus.engine.replica import Replica
 from constellation_core.consensus.engine.storage import Storage, create, open_storage
+from constellation_core.consensus.engine.timing import Timing
 from constellation_core.consensus.interface import (
     ApplyFailed,
     MembershipRefused,
@@ -33,7 +35,9 @@ from constellation_core.consensus.interface import (
 IDS = [str(UUID(int=number)) for number in range(1, 6)]
 VOTERS = tuple(Voter(each, f"127.0.0.1:{7000 + n}") for n, each in enumerate(IDS))
 CLUSTER = UUID(int=99)
-PATIENT = Timing(election_min=1000, election_max=2000, heartbeat=100, leader_patience=1000)
+PATIENT = Timing(
+    election_min=1000, election_max=2000, heartbeat=100, leader_patience=1000, notice=50
+)
 
 
 class Machine:
@@ -176,6 +180,35 @@ def test_proposals_of_one_turn_go_out_in_one_message(leader: Bench) -> None:
     leader.replica.turn()
     sent = leader.net.take("append_entries")
     assert [len(message["entries"]) for message in sent] == [5, 5]
+
+
+def test_what_is_committed_is_told_with_the_next_entries(leader: Bench) -> None:
+    leader.propose(apply_command(b"x"))
+    leader.net.sent.clear()
+    leader.acknowledge(IDS[1])
+    assert leader.machine.done == [b"x"]
+    assert leader.net.take("append_entries") == []
+    leader.propose(apply_command(b"y"))
+    sent = leader.net.take("append_entries")
+    assert [(message["commit_index"], len(message["entries"])) for message in sent] == [(4, 1)] * 2
+
+
+def test_what_is_committed_is_told_soon_when_nothing_follows(
+    leader: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = syncobj.monotonicTime()
+    monkeypatch.setattr(syncobj, "monotonicTime", lambda: clock)
+    leader.propose(apply_command(b"x"))
+    assert leader.replica.patience(1000.0) == pytest.approx(PATIENT.heartbeat)
+    leader.acknowledge(IDS[1])
+    leader.net.sent.clear()
+    # So the engine does not wait for the next heartbeat.
+    assert leader.replica.patience(1000.0) == pytest.approx(PATIENT.notice)
+    clock += PATIENT.notice + 0.001
+    leader.replica.turn()
+    sent = leader.net.take("append_entries")
+    assert [(message["commit_index"], len(message["entries"])) for message in sent] == [(4, 0)] * 2
+    assert leader.replica.patience(1000.0) == pytest.approx(PATIENT.heartbeat)
 
 
 def test_an_operation_that_raises_is_passed_over(leader: Bench) -> None:  # D8

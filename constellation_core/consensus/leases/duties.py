@@ -18,7 +18,7 @@ from constellation_core.consensus.interface import (
 )
 from constellation_core.consensus.leases.expiry import ExpiryTimers
 from constellation_core.consensus.leases.times import LeaseTimes
-from constellation_core.consensus.state import OutdatedError, ReplicatedState
+from constellation_core.consensus.state import Held, OutdatedError, ReplicatedState
 from constellation_core.consensus.state.limits import MAX_LEASES
 from constellation_core.consensus.state.operations import Renew, encode
 from constellation_core.consensus.state.results import Renewed, decode_result
@@ -44,7 +44,7 @@ class _Batch:
 
 
 class LeaseDuties:
-    """Runs on every voter, and does something on the one that leads.
+    """Runs on every voter; the one that leads proposes something.
 
     Args:
         engine: the voter.
@@ -142,12 +142,14 @@ class LeaseDuties:
             status = self._engine.status
             try:
                 if status.role is not Role.LEADER:
+                    # Whoever leads next knows then how long ago each lease was renewed.
                     term = None
+                    await self._look(timers)
                 elif status.term != term:
                     # What is held is known for certain when an entry of this term is committed.
                     await self._engine.barrier(timeout=_ATTEMPT)
                     if self._engine.status.term == status.term:
-                        term, timers = status.term, ExpiryTimers(self._times)
+                        term = status.term
                     continue
                 else:
                     await self._propose_due(timers)
@@ -156,11 +158,16 @@ class LeaseDuties:
                 await self._clock.sleep(_LONGEST_WAIT)
             await self._wait(timers if term is not None else None)
 
-    async def _propose_due(self, timers: ExpiryTimers) -> None:
+    async def _look(self, timers: ExpiryTimers) -> tuple[tuple[Held, ...], float]:
+        """The leases that are held, and when that was."""
         held = await self._engine.read(self._state.leases)
         # After the reading, so that the leader rather waits too long than not long enough.
         now = self._clock.boottime()
         timers.observe(held, now)
+        return held, now
+
+    async def _propose_due(self, timers: ExpiryTimers) -> None:
+        held, now = await self._look(timers)
         names = {each.epoch: each for each in held}
         for expire in timers.due(now):
             await self._engine.propose(encode(expire), timeout=_ATTEMPT)

@@ -19,8 +19,9 @@ class _Seen:
 class ExpiryTimers:
     """Times how long each lease has not been renewed. Pure: the caller tells the time.
 
-    A new leader knows nothing of what was before, so it makes new timers: every lease gets its
-    full time again.
+    Every voter has them, so that a new leader need not begin anew: a follower sees a renewal
+    later than its holder asked for it, as the leader does. What it has not seen yet when it
+    is elected it sees then, and a proposal that counts fewer renewals does nothing.
     """
 
     def __init__(self, times: LeaseTimes) -> None:

@@ -75,6 +75,7 @@ class Simulation:
         self._number = 0
         self._made = 0
         self._flights: dict[tuple[str, str], deque[Flight]] = {}
+        self._arrived: dict[str, list[tuple[str, bytes]]] = {}
         self._cut: set[frozenset[str]] = set()
         self.nodes: dict[str, Node] = {}
         voters = tuple(self._voter() for _ in range(size))
@@ -122,7 +123,7 @@ class Simulation:
             try:
                 outbox = node.turn(self._due(node.id))
             except PowerCutError:
-                self._deliver_at_once(node)
+                self._escape(node)
                 self.crash(node)
                 continue
             for receiver, data in outbox:
@@ -137,15 +138,15 @@ class Simulation:
                 if view.role is Role.LEADER:
                     self.observer.saw_leader(view.term, node.id)
 
-    def _deliver_at_once(self, node: Node) -> None:
+    def _escape(self, node: Node) -> None:
         """What left a voter in the moment in which its power was cut arrives, or does not."""
-        for receiver, data in node.escaped():
+        outbox = node.escaped()
+        for receiver in dict.fromkeys(receiver for receiver, _ in outbox):
             flights = self._flights.get((node.id, receiver))
             if flights is not None and self.chance.random() < 0.7:
-                earlier = [flight.data for flight in flights]
-                flights.clear()
-                for each in (*earlier, data):
-                    self.nodes[receiver].receive(node.id, each)
+                sent = [flight.data for flight in flights]
+                sent += [data for to, data in outbox if to == receiver]
+                self._arrived.setdefault(receiver, []).extend((node.id, data) for data in sent)
 
     def write(self) -> None:
         """Ask somebody to carry out an operation, preferably who leads."""
@@ -276,7 +277,7 @@ class Simulation:
                     replica.disconnected(there)
 
     def _due(self, receiver: str) -> list[tuple[str, bytes]]:
-        messages = []
+        messages = self._arrived.pop(receiver, [])
         for (sender, to), flights in self._flights.items():
             while to == receiver and flights and flights[0].due <= self.now:
                 messages.append((sender, flights.popleft().data))

@@ -160,16 +160,11 @@ class Node:
             return []
         self._early = True
         for sender, data in messages:
-            self.receive(sender, data)
+            replica.receive(sender, decode_message(data))
         replica.turn()
         self._storage.journal.sync()
         outbox, self._outbox = self._outbox, []
         return outbox
-
-    def receive(self, sender: str, data: bytes) -> None:
-        """Take a message."""
-        if self.replica is not None:
-            self.replica.receive(sender, decode_message(data))
 
     def escaped(self) -> list[tuple[str, bytes]]:
         """After a power cut: what may have left before the journal was durable."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from constellation_core.consensus.engine import files
 from constellation_core.consensus.engine.journal import Journal
 from constellation_core.consensus.engine.matching import DivergedError
 from constellation_core.consensus.interface import Corrupt
+from constellation_core.testing.consensus import simulated, simulated_voter
 from constellation_core.testing.consensus.simulated import Simulation
 from constellation_core.testing.consensus.simulated_voter import Node
 
@@ -64,11 +66,26 @@ def test_it_finds_a_vote_that_is_forgotten(tmp_path: Path, monkeypatch: pytest.M
         go_wrong(tmp_path, monkeypatch)
 
 
-def go_wrong(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in (0, 6, 9, 12):
+def test_it_finds_an_acknowledgement_that_leaves_before_it_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulated, "_POINTS", ("journal.append.half", "journal.append.unsynced"))
+    monkeypatch.setattr(simulated_voter, "leaves_early", lambda message: True)
+    with pytest.raises((AssertionError, DivergedError, Corrupt)):
+        go_wrong(tmp_path, monkeypatch, seeds=(13, 50, 75), faults=6.0)
+
+
+def go_wrong(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    seeds: Iterable[int] = (0, 6, 9, 12),
+    faults: float = 3.0,
+) -> None:
+    for seed in seeds:
         simulation = simulate(path / str(seed), seed, monkeypatch)
         for _ in range(4):
-            simulation.run(15, faults=3.0)
+            simulation.run(15, faults=faults)
             simulation.heal()
             simulation.run(8)
         simulation.check()

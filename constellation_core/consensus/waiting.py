@@ -48,7 +48,8 @@ class Waiting:
     def __init__(self, engine: Engine, state: ReplicatedState) -> None:
         self._engine = engine
         self._state = state
-        self._waiters: set[_Waiter] = set()
+        # In the order in which they came, so that simulations can be repeated.
+        self._waiters: dict[_Waiter, None] = {}
         self._forget: Callable[[], None] = lambda: None
         self._looking: asyncio.Task[None] | None = None
         self._changed = False
@@ -75,7 +76,7 @@ class Waiting:
         if not self._waiters:
             self._forget = self._engine.on_applied(self._applied)
         # Before the first reading, or what is applied right after it would be missed.
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             answer = await self.read(query)
             waiter.take(answer)
@@ -84,7 +85,7 @@ class Waiting:
         except TimeoutError:
             pass
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
             if not self._waiters:
                 self._forget()
         return waiter.answer or answer

@@ -27,12 +27,12 @@ from constellation_core.consensus.engine.commands import (
     change_command,
     parse_voter,
 )
-from constellation_core.consensus.engine.files import FaultPoint, no_faults
 from constellation_core.consensus.engine.peers import Peers
 from constellation_core.consensus.engine.proposals import Answer, Proposal
 from constellation_core.consensus.engine.replica import Replica, Timing
 from constellation_core.consensus.engine.storage import Storage, open_storage
 from constellation_core.consensus.engine.transport import Handlers, Transport
+from constellation_core.consensus.files import FaultPoint, no_faults
 from constellation_core.consensus.interface import (
     ConsensusError,
     Corrupt,

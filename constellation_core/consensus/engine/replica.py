@@ -20,7 +20,6 @@ from pysyncobj.syncobj import SyncObj
 from constellation_core.consensus.engine.commands import APPLY, Entry
 from constellation_core.consensus.engine.configuration import Configuration
 from constellation_core.consensus.engine.elections import Elections
-from constellation_core.consensus.engine.files import FaultPoint, no_faults
 from constellation_core.consensus.engine.library import (
     CANDIDATE,
     LEADER,
@@ -34,6 +33,7 @@ from constellation_core.consensus.engine.proposals import Failed, Proposal, give
 from constellation_core.consensus.engine.relay import Network, Relay
 from constellation_core.consensus.engine.snapshots import Snapshot, SnapshotStore
 from constellation_core.consensus.engine.storage import Storage, align
+from constellation_core.consensus.files import FaultPoint, no_faults
 from constellation_core.consensus.interface import (
     ConsensusError,
     EngineStatus,

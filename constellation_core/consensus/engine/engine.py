@@ -103,7 +103,13 @@ class RaftEngine:
         if self._thread is not None:
             raise Unavailable("an engine is started once")
         self._loop = asyncio.get_running_loop()
-        storage, transport, replica = await asyncio.to_thread(self._open)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        try:
+            storage, transport, replica = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread goes on: what it opens has to be closed all the same.
+            opening.add_done_callback(_close)
+            raise
         self._transport = transport
         self._status = replica.view(0)
         self._thread = threading.Thread(
@@ -291,3 +297,11 @@ class RaftEngine:
             # The loop may be closed already when a program ends.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._applied, status.applied_index)
+
+
+def _close(opening: asyncio.Future[tuple[Storage, Transport, Replica]]) -> None:
+    """Close what was opened for nobody."""
+    if not opening.cancelled() and opening.exception() is None:
+        storage, transport, _ = opening.result()
+        transport.close()
+        storage.close()

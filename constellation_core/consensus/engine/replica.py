@@ -211,6 +211,7 @@ class Replica(SyncObj):  # type: ignore[misc]
             voters=self._configuration.voters(),
             change_pending=self._configuration.pending(self._raft.commit),
             match=tuple(sorted(self._raft.matched.items())) if self._raft.leads else (),
+            heard=tuple(sorted(self._raft.heard.items())) if self._raft.leads else (),
             log_entries=len(self._journal),
             log_bytes=self._journal.size,
             snapshot_index=self._configuration.since,

@@ -98,6 +98,8 @@ class EngineStatus:
         voters: the latest configuration in the log, committed or not.
         change_pending: a change of the voters is in the log and not yet committed.
         match: on a leader, how far each other voter's log is known to agree, by id.
+        heard: on a leader, how many seconds ago each other voter last answered, by id; counted
+            from when this voter began to lead, or the other was added, when it has not since.
         log_entries: entries in the journal.
         log_bytes: size of the journal file.
         snapshot_index: the index up to which the snapshot stands for the log.
@@ -115,6 +117,7 @@ class EngineStatus:
     voters: tuple[Voter, ...] = ()
     change_pending: bool = False
     match: tuple[tuple[str, int], ...] = ()
+    heard: tuple[tuple[str, float], ...] = ()
     log_entries: int = 0
     log_bytes: int = 0
     snapshot_index: int = 0

@@ -28,7 +28,6 @@ from constellation_core.consensus.engine.commands import (
     change_command,
     parse_voter,
 )
-from constellation_core.consensus.engine.files import FaultPoint, no_faults
 from constellation_core.consensus.engine.journal import RESERVE
 from constellation_core.consensus.engine.peers import Peers
 from constellation_core.consensus.engine.proposals import Answer, Proposal
@@ -36,6 +35,7 @@ from constellation_core.consensus.engine.replica import Replica
 from constellation_core.consensus.engine.storage import Storage, open_storage
 from constellation_core.consensus.engine.timing import Timing
 from constellation_core.consensus.engine.transport import Handlers, Transport
+from constellation_core.consensus.files import FaultPoint, no_faults
 from constellation_core.consensus.interface import (
     ConsensusError,
     Corrupt,
@@ -115,7 +115,13 @@ class RaftEngine:
         if self._thread is not None:
             raise Unavailable("an engine is started once")
         self._loop = asyncio.get_running_loop()
-        storage, transport, replica = await asyncio.to_thread(self._open)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        try:
+            storage, transport, replica = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread goes on: what it opens has to be closed all the same.
+            opening.add_done_callback(_close)
+            raise
         self._transport = transport
         self._status = replica.view(0)
         self._told = replica.applied()
@@ -336,3 +342,11 @@ class RaftEngine:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(call)
+
+
+def _close(opening: asyncio.Future[tuple[Storage, Transport, Replica]]) -> None:
+    """Close what was opened for nobody."""
+    if not opening.cancelled() and opening.exception() is None:
+        storage, transport, _ = opening.result()
+        transport.close()
+        storage.close()

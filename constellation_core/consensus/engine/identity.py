@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from constellation_core.consensus.engine.files import FaultPoint, no_faults, replace_file
+from constellation_core.consensus.files import FaultPoint, no_faults, replace_file
 from constellation_core.consensus.interface import Corrupt, Unavailable
 
 _VERSION = 1

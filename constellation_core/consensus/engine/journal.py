@@ -24,8 +24,8 @@ from typing import Any
 
 from constellation_core.consensus.engine import records
 from constellation_core.consensus.engine.commands import MEMBERSHIP, Entry, check_command
-from constellation_core.consensus.engine.files import FaultPoint, no_faults, replace_file, write_all
 from constellation_core.consensus.engine.identity import Identity
+from constellation_core.consensus.files import FaultPoint, no_faults, replace_file, write_all
 from constellation_core.consensus.interface import Corrupt
 
 _HEADER = struct.Struct("<8s16s16sI")

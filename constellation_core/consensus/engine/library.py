@@ -171,6 +171,12 @@ class Internals:
         return {voter: match[node] for voter, node in self.others.items()}
 
     @property
+    def heard(self) -> dict[str, float]:
+        """On a leader, how many seconds ago each other voter last answered."""
+        heard = self._node._SyncObj__lastResponseTime
+        return {voter: max(0.0, monotonic() - heard[node]) for voter, node in self.others.items()}
+
+    @property
     def election_deadline(self) -> float:
         """When the library begins an election, by its clock."""
         return float(self._node._SyncObj__raftElectionDeadline)

@@ -18,7 +18,6 @@ from pysyncobj.syncobj import SyncObj
 from constellation_core.consensus.engine.commands import APPLY, Entry
 from constellation_core.consensus.engine.configuration import Configuration
 from constellation_core.consensus.engine.elections import Elections
-from constellation_core.consensus.engine.files import FaultPoint, no_faults
 from constellation_core.consensus.engine.library import (
     CANDIDATE,
     LEADER,
@@ -34,6 +33,7 @@ from constellation_core.consensus.engine.relay import Network, Relay
 from constellation_core.consensus.engine.snapshots import Snapshot, SnapshotStore
 from constellation_core.consensus.engine.storage import Storage, align
 from constellation_core.consensus.engine.timing import Timing, configure
+from constellation_core.consensus.files import FaultPoint, no_faults
 from constellation_core.consensus.interface import (
     ConsensusError,
     EngineStatus,
@@ -203,6 +203,7 @@ class Replica(SyncObj):  # type: ignore[misc]
             voters=self._configuration.voters(),
             change_pending=self._configuration.pending(self._raft.commit),
             match=tuple(sorted(self._raft.matched.items())) if self._raft.leads else (),
+            heard=tuple(sorted(self._raft.heard.items())) if self._raft.leads else (),
             log_entries=len(self._journal),
             log_bytes=self._journal.size,
             snapshot_index=self._configuration.since,

@@ -22,7 +22,7 @@ from uuid import UUID
 import msgpack
 
 from constellation_core.consensus.engine.commands import Entry, check_command, parse_voter
-from constellation_core.consensus.engine.files import FaultPoint, no_faults, replace_file
+from constellation_core.consensus.files import FaultPoint, no_faults, replace_file
 from constellation_core.consensus.interface import Corrupt, Voter
 
 _MAGIC = b"CNSTSNP1"

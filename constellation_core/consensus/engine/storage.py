@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from constellation_core.consensus.engine.commands import NO_OP_COMMAND, Entry
-from constellation_core.consensus.engine.files import FaultPoint, no_faults
 from constellation_core.consensus.engine.identity import (
     DirectoryLock,
     Identity,
@@ -35,6 +34,7 @@ from constellation_core.consensus.engine.snapshots import (
     read_snapshot,
     write_snapshot,
 )
+from constellation_core.consensus.files import FaultPoint, no_faults
 from constellation_core.consensus.interface import Corrupt, Unavailable, Voter
 
 _EMPTY: Entry = (NO_OP_COMMAND, 0, 0)

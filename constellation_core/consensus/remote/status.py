@@ -34,6 +34,8 @@ def encode_status(status: EngineStatus) -> dict[str, object]:
         "voters": [_pair(each) for each in status.voters],
         "change_pending": status.change_pending,
         "match": [list(each) for each in status.match],
+        # Milliseconds.
+        "heard": [[voter_id, round(1000 * ago)] for voter_id, ago in status.heard],
         "failure": None if status.failure is None else status.failure[: _REASON // 4],
         **{name: getattr(status, name) for name in _COUNTS},
     }
@@ -55,6 +57,7 @@ def decode_status(given: object) -> EngineStatus:
         voters=items(given.get("voters"), voter),
         change_pending=flag(given.get("change_pending")),
         match=items(given.get("match"), _match),
+        heard=tuple((each, ago / 1000) for each, ago in items(given.get("heard", []), _match)),
         failure=None if failure is None else text(failure, most=_REASON),
         **{name: count(given.get(name)) for name in _COUNTS},
     )
@@ -68,7 +71,7 @@ def _match(item: object) -> tuple[str, int]:
     match item:
         case [voter_id, index]:
             return text(voter_id, most=64), count(index)
-    raise MalformedError("not a voter's progress")
+    raise MalformedError("not a voter and a count")
 
 
 def _role(item: object) -> Role:

@@ -26,7 +26,7 @@ from typing import Any
 import msgpack
 
 from constellation_core.consensus.engine import EngineSettings, RaftEngine, Timing
-from constellation_core.consensus.engine.files import FaultPoint, no_faults
+from constellation_core.consensus.files import FaultPoint, no_faults
 from constellation_core.consensus.interface import ConsensusError, NotLeader
 from constellation_core.testing.consensus.record import Record
 

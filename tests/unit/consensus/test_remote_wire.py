@@ -68,6 +68,12 @@ statuses = st.builds(
     voters=st.lists(voters, max_size=5).map(tuple),
     change_pending=st.booleans(),
     match=st.lists(st.tuples(names.map(lambda name: name[:16]), counts), max_size=5).map(tuple),
+    heard=st.lists(
+        st.tuples(
+            names.map(lambda name: name[:16]), st.integers(0, 10**9).map(lambda ms: ms / 1000)
+        ),
+        max_size=5,
+    ).map(tuple),
     log_bytes=counts,
     failure=st.none() | names,
 )
@@ -219,3 +225,11 @@ def test_a_status_may_hold_what_a_later_version_adds() -> None:
     version, kind, fields = msgpack.unpackb(next(encode_reply(status)))
     later = msgpack.packb([version, kind, {**fields, "mood": "good"}])
     assert decode_reply([later]) == status
+
+
+def test_a_status_may_lack_what_an_earlier_version_does_not_know() -> None:
+    status = EngineStatus(Role.LEADER, "me", heard=(("other", 0.5),))
+    version, kind, fields = msgpack.unpackb(next(encode_reply(status)))
+    del fields["heard"]
+    earlier = msgpack.packb([version, kind, fields])
+    assert decode_reply([earlier]) == EngineStatus(Role.LEADER, "me")

@@ -38,7 +38,7 @@ from constellation_core.consensus.interface import (
 )
 from constellation_core.testing.consensus.record import Record
 from constellation_core.testing.free_ports import PortPicker
-from constellation_core.testing.waiting import until_so
+from constellation_core.testing.waiting import until, until_so
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
 BRISK = Timing(
@@ -149,6 +149,10 @@ async def test_three_voters_replicate_and_a_new_one_takes_the_place_of_an_old(
     leader = await group.leader()
     gone = next(each for each in group.voters if each.id != leader.status.me)
     await group.engines.pop(gone.id).stop()
+    await until_so(lambda: dict(leader.status.heard)[gone.id] > 0.3, 10, "the silence of one")
+    ((answering, seconds),) = (each for each in leader.status.heard if each[0] != gone.id)
+    assert answering in group.engines
+    assert seconds < dict(leader.status.heard)[gone.id]
     new = group.voter()
     joined = await group.add(new, None)
     assert joined.status.role is Role.JOINING
@@ -285,6 +289,43 @@ async def test_a_damaged_voter_does_not_start(group: Group) -> None:
     path.write_bytes(data)
     with pytest.raises(Corrupt):
         await group.start(group.voters[0])
+
+
+class Slow(Record):
+    """Takes its time to read its snapshot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading, self.going_on = threading.Event(), threading.Event()
+
+    def restore(self, snapshot: bytes) -> None:
+        self.reading.set()
+        self.going_on.wait()
+        super().restore(snapshot)
+
+
+async def test_a_start_that_is_given_up_leaves_nothing_open(group: Group) -> None:
+    voter = group.voter()
+    path = group.root / voter.id
+    path.mkdir()
+    create(path, Identity(group.cluster, UUID(voter.id)), (voter,), b"")
+    settings = EngineSettings(path, _where(voter), (KEY,), BRISK)
+    slow = Slow()
+    starting = asyncio.create_task(RaftEngine(settings, slow).start())
+    await until_so(slow.reading.is_set, 10, "the snapshot to be read")
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    slow.going_on.set()
+
+    async def started() -> bool:
+        try:
+            await group.start(voter)
+        except Unavailable:
+            return False
+        return True
+
+    await until(started, 10, "another start to succeed")
 
 
 async def test_a_port_that_is_taken_is_named(group: Group) -> None:

@@ -17,10 +17,10 @@ from constellation_core.consensus.engine.commands import (
     apply_command,
     change_command,
 )
-from constellation_core.consensus.engine.files import FaultPoint, no_faults
 from constellation_core.consensus.engine.identity import Identity
 from constellation_core.consensus.engine.journal import Journal, write_journal
 from constellation_core.consensus.engine.records import numbers, parse_numbers
+from constellation_core.consensus.files import FaultPoint, no_faults
 from constellation_core.consensus.interface import Corrupt, Voter
 
 ME = Identity(UUID(int=1), UUID(int=2))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pysyncobj import syncobj
 
-from constellation_core.consensus.engine import files
+from constellation_core.consensus import files
 from constellation_core.consensus.engine.journal import Journal
 from constellation_core.consensus.engine.matching import DivergedError
 from constellation_core.consensus.interface import Corrupt

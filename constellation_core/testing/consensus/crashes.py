@@ -8,7 +8,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -122,7 +122,7 @@ class CrashGroup:
         self._root = root
         self._timing = timing
         self._machine = machine
-        self._times = times
+        self.times = times
         self._hosts = hosts
         self._program = program
         self._ports = PortPicker()
@@ -190,7 +190,7 @@ class CrashGroup:
                 "keys": [self.key.hex()],
                 "voters": [[one.voter.id, one.voter.address] for one in self.voters],
                 "timing": asdict(self._timing),
-                "times": asdict(self._times),
+                "times": asdict(self.times),
                 "machine": self._machine,
                 "fault": fault,
                 "file_size": file_size,
@@ -210,6 +210,18 @@ class CrashGroup:
             unshare = shutil.which("unshare") or "unshare"
             return [unshare, "--monotonic", offset, "--boottime", offset, "--", *argv]
         return argv
+
+    def pause(self, *which: VoterProcess) -> None:
+        """Stop them where they stand."""
+        for each in which:
+            if each.process is not None:
+                each.process.send_signal(signal.SIGSTOP)
+
+    def resume(self, *which: VoterProcess) -> None:
+        """Let them go on."""
+        for each in which:
+            if each.process is not None and each.process.returncode is None:
+                each.process.send_signal(signal.SIGCONT)
 
     async def kill(self, *which: VoterProcess) -> None:
         """kill -9, all at once, and wait until they are gone."""
@@ -249,11 +261,13 @@ class CrashGroup:
             return None
         return status
 
-    async def leader(self, timeout: float = 30) -> VoterProcess:
-        """A voter that leads: it has just committed something."""
+    async def leader(
+        self, timeout: float = 30, *, among: Sequence[VoterProcess] = ()
+    ) -> VoterProcess:
+        """A voter that leads: it has just committed something. By default any."""
 
         async def find() -> VoterProcess | None:
-            for each in self.voters:
+            for each in among or self.voters:
                 with contextlib.suppress(Gone):
                     if (await self.ask(each, "barrier"))[0] == "done":
                         return each

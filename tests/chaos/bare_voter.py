@@ -1,0 +1,151 @@
+"""A voter on PySyncObj as shipped, for the chaos tests: ``python bare_voter.py SETTINGS``.
+
+Settings and what it answers are those of ``constellation_core.testing.consensus.voter``. It uses
+the library as its documentation says: journal and dump file, dynamic membership, writes answered
+when their callback is called, and reads from the memory of the node that says it leads, since
+the library has no others. What the library reports as failed counts as not known, so that
+nothing is held against it which it did not acknowledge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, SyncObjConsumer, replicated
+
+from constellation_core.consensus.state import ReplicatedState
+from constellation_core.consensus.state.queries import decode_query, encode_answer
+from constellation_core.testing.consensus.control import serving
+from constellation_core.testing.consensus.record import Record
+
+_PROPOSAL = 5.0
+
+
+class Machine(SyncObjConsumer):  # type: ignore[misc]
+    """Carries out operations; what it holds is dumped and restored by the library."""
+
+    def __init__(self, inner: Record | ReplicatedState, lock: threading.Lock) -> None:
+        super().__init__()
+        # Attributes that were there before are not the library's to dump.
+        self.inner = inner
+        self.lock = lock
+
+    def _serialize(self) -> dict[str, Any]:
+        return {"state": self.inner.snapshot()}
+
+    def _deserialize(self, data: dict[str, Any]) -> None:
+        with self.lock:
+            self.inner.restore(data["state"])
+
+    @replicated  # type: ignore[untyped-decorator]
+    def apply(self, operation: bytes) -> bytes:
+        with self.lock:
+            index = self._syncObj.raftLastApplied + 1
+            return self.inner.apply(index, operation) if operation else b""
+
+
+class Program:
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._ids = {address: voter for voter, address in settings["voters"]}
+        me = f"{settings['host']}:{settings['port']}"
+        self._me = self._ids[me]
+        self._lock = threading.Lock()
+        inner = Record() if settings["machine"] == "record" else ReplicatedState()
+        self._machine = Machine(inner, self._lock)
+        directory, timing = Path(settings["directory"]), settings["timing"]
+        self._raft = SyncObj(
+            me,
+            [address for address in self._ids if address != me],
+            consumers=[self._machine],
+            conf=SyncObjConf(
+                journalFile=str(directory / "journal"),
+                fullDumpFile=str(directory / "dump"),
+                dynamicMembershipChange=True,
+                appendEntriesUseBatch=False,
+                raftMinTimeout=timing["election_min"],
+                raftMaxTimeout=timing["election_max"],
+                appendEntriesPeriod=timing["heartbeat"],
+                logCompactionMinEntries=timing["compact_entries"],
+                connectionRetryTime=0.5,
+            ),
+        )
+
+    async def answer(self, word: str, value: bytes) -> list[Any]:
+        """Outcome and value."""
+        match word:
+            case "propose":
+                return await self._propose(value, _PROPOSAL)
+            case "submit":
+                return await self._propose(*msgpack.unpackb(value))
+            case "barrier":
+                return await self._propose(b"", _PROPOSAL) if self._leads() else self._elsewhere()
+            case "query":
+                query, linearizable, *_ = msgpack.unpackb(value)
+                if linearizable and not self._leads():
+                    return self._elsewhere()
+                assert isinstance(self._machine.inner, ReplicatedState)
+                with self._lock:
+                    return ["done", encode_answer(self._machine.inner.answer(decode_query(query)))]
+            case "standing":
+                with self._lock:
+                    return ["done", self._machine.inner.snapshot()]
+            case "status":
+                role = "leader" if self._leads() else "follower"
+                others = [each.address for each in self._raft.otherNodes]
+                return ["done", json.dumps({"role": role, "voters": [self._me, *others]})]
+            case "add":
+                return await self._add(value.decode().split()[1])
+        raise ValueError(word)
+
+    def _leads(self) -> bool:
+        return bool(self._raft._isLeader()) and bool(self._raft.isReady())
+
+    def _elsewhere(self) -> list[Any]:
+        leader = self._raft._getLeader()
+        return ["NotLeader", self._ids.get(leader.address, "") if leader is not None else ""]
+
+    async def _propose(self, operation: bytes, timeout: float) -> list[Any]:
+        return await self._outcome(
+            lambda callback: self._machine.apply(operation, callback=callback), timeout
+        )
+
+    async def _add(self, address: str) -> list[Any]:
+        return await self._outcome(
+            lambda callback: self._raft.addNodeToCluster(address, callback=callback), _PROPOSAL
+        )
+
+    async def _outcome(self, ask: Any, timeout: float) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Any]] = loop.create_future()
+
+        def settle(outcome: list[Any]) -> None:
+            if not done.done():
+                done.set_result(outcome)
+
+        def callback(result: Any, reason: int) -> None:
+            outcome = ["done", result] if reason == FAIL_REASON.SUCCESS else ["Unknown", reason]
+            loop.call_soon_threadsafe(settle, outcome)
+
+        ask(callback)
+        try:
+            return await asyncio.wait_for(done, timeout)
+        except TimeoutError:
+            return ["Unknown", "no answer in time"]
+
+
+async def main(settings: dict[str, Any]) -> None:
+    program = Program(settings)
+    async with serving(Path(settings["socket"]), program.answer):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text())))

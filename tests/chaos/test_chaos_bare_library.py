@@ -62,7 +62,7 @@ async def test_a_kill_of_all_voters_loses_writes(tmp_path: Path) -> None:
 async def test_a_leader_that_was_paused_answers_what_is_no_longer_so(tmp_path: Path) -> None:
     async def attempt(root: Path) -> list[str]:
         group = CrashGroup(root, machine="state", program=BARE)
-        async with at_work(root, group, holders=0) as work:
+        async with group, at_work(root, group, holders=0) as work:
             await paused_leader(work)
             return await work.faults()
 
@@ -78,7 +78,7 @@ async def test_a_leader_that_is_cut_off_answers_what_is_no_longer_so(tmp_path: P
     async def attempt(root: Path) -> list[str]:
         with NamespaceNetwork(("a", "b", "c")) as network:
             group = CrashGroup(root, machine="state", hosts=network, program=BARE)
-            async with at_work(root, group, holders=0) as work:
+            async with group, at_work(root, group, holders=0) as work:
                 await isolated_leader(work, network)
                 return await work.faults()
 

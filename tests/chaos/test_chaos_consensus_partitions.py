@@ -37,7 +37,7 @@ async def voters(root: Path, size: int = 3) -> AsyncIterator[tuple[Work, Namespa
         pytest.skip(missing)
     with NamespaceNetwork(tuple("abcde"[:size])) as network:
         group = CrashGroup(root, size, machine="state", hosts=network)
-        async with at_work(root, group) as work:
+        async with group, at_work(root, group) as work:
             yield work, network
             network.heal()
             await work.progress()

@@ -21,7 +21,7 @@ from constellation_core.testing.waiting import NotInTimeError, until, until_so
 
 PAUSE = 0.02
 TIMEOUTS = (0.3, 1.0, 3.0)
-KEYS = "abcdefgh"
+KEYS = 8
 _SETTLED = 30.0
 
 
@@ -40,6 +40,9 @@ class Work:
         self.run = StoreRun()
         self._ending = asyncio.Event()
         self._random = SystemRandom()
+        # Nobody has written to them before, which the checker takes for granted.
+        prefix = self._random.randbytes(4).hex()
+        self._keys = [f"{prefix}/{number}" for number in range(KEYS)]
         self._clients: list[asyncio.Task[None]] = []
 
     @property
@@ -120,7 +123,7 @@ class Work:
                 self.run,
                 pause=PAUSE,
                 timeouts=TIMEOUTS,
-                keys=KEYS,
+                keys=self._keys,
             )
         finally:
             await access.close()
@@ -139,21 +142,33 @@ class Work:
 
 @contextlib.asynccontextmanager
 async def at_work(
-    root: Path, group: CrashGroup, *, clients: int = 6, holders: int = 2
+    root: Path,
+    group: CrashGroup,
+    *,
+    clients: int = 6,
+    holders: int = 2,
+    writes: tuple[int, int] = (5, 30),
 ) -> AsyncIterator[Work]:
-    """Start the voters, clients and holders of a lease; give them when all are at work."""
+    """Start the voters, then clients and holders of a lease; give them when all are at work.
+
+    Args:
+        root: where the holders have their files; a folder is made there.
+        group: the voters. They are left running.
+        clients: how many.
+        holders: how many.
+        writes: see :class:`~.contenders.Contenders`.
+    """
     names = tuple(f"h{number}" for number in range(holders))
     sockets = {each.voter.id: each.control for each in group.voters}
-    async with group:
-        await group.start()
-        await group.leader()
-        async with Contenders(root / "holders", sockets, group.times, names) as contenders:
-            work = Work(group, contenders)
-            work.begin(clients)
-            try:
-                await work.progress(20)
-                if names:
-                    await contenders.held()
-                yield work
-            finally:
-                await work.end()
+    await group.start()
+    await group.leader()
+    async with Contenders(root / "holders", sockets, group.times, names, writes) as contenders:
+        work = Work(group, contenders)
+        work.begin(clients)
+        try:
+            await work.progress(20)
+            if names:
+                await contenders.held()
+            yield work
+        finally:
+            await work.end()

@@ -39,6 +39,7 @@ class Contenders:
         voters: their sockets, by id.
         times: of the leases.
         names: of the holders.
+        writes: how often one writes before it lets go, at least and at most.
 
     Attributes:
         entered: each time that one got the lease.
@@ -47,7 +48,12 @@ class Contenders:
     """
 
     def __init__(
-        self, root: Path, voters: Mapping[str, Path], times: LeaseTimes, names: tuple[str, ...]
+        self,
+        root: Path,
+        voters: Mapping[str, Path],
+        times: LeaseTimes,
+        names: tuple[str, ...],
+        writes: tuple[int, int] = (5, 30),
     ) -> None:
         self.names = names
         self.entered: list[Entry] = []
@@ -56,6 +62,7 @@ class Contenders:
         self._root = root
         self._voters = voters
         self._times = times
+        self._writes = writes
         self._claims: list[Claim] = []
         self._orders: dict[str, list[str]] = {name: [] for name in names}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
@@ -81,6 +88,7 @@ class Contenders:
             "voters": {voter: str(socket) for voter, socket in self._voters.items()},
             "sink": str(self._root / "sink"),
             "times": asdict(self._times),
+            "writes": self._writes,
             "first": self.names.index(name),
         }
         path.write_text(json.dumps(settings))
@@ -109,6 +117,15 @@ class Contenders:
         """Have it obeyed between the holder's next claim and its write; see :mod:`.holder`."""
         self._orders[name].append(order)
 
+    def take_back(self, name: str, order: str) -> None:
+        """Have an order not obeyed that was not obeyed yet."""
+        self._orders[name] = [each for each in self._orders[name] if each != order]
+
+    def runs(self, name: str) -> bool:
+        """Whether its process lives."""
+        process = self._processes.get(name)
+        return process is not None and process.returncode is None
+
     async def paused(self, name: str, timeout: float = 20) -> None:
         """Wait until it is stopped."""
         stat = Path(f"/proc/{self._processes[name].pid}/stat")
@@ -126,6 +143,11 @@ class Contenders:
 
         await until_so(found, timeout, f"a holder after epoch {after}\n{self.logs()}")
         return self.entered[-1]
+
+    async def claimed(self, at: float, timeout: float = 30) -> None:
+        """Wait until somebody was sure of the lease at this time of the monotonic clock."""
+        what = f"a claim {at:.1f}\n{self.logs()}"
+        await until_so(lambda: self._claims and self._claims[-1].at >= at, timeout, what)
 
     @property
     def refused(self) -> int:

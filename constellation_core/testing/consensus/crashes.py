@@ -208,7 +208,7 @@ class CrashGroup:
         if each.booted is not None:
             offset = str(round(each.booted))
             unshare = shutil.which("unshare") or "unshare"
-            return [unshare, "--monotonic", offset, "--boottime", offset, "--", *argv]
+            return [unshare, "--time", "--monotonic", offset, "--boottime", offset, "--", *argv]
         return argv
 
     def pause(self, *which: VoterProcess) -> None:

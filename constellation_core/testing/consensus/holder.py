@@ -2,7 +2,8 @@
 
 ``python -m constellation_core.testing.consensus.holder SETTINGS``, with a JSON file::
 
-    {"name": ..., "voters": {id: socket, ...}, "sink": socket, "times": {...}, "first": number}
+    {"name": ..., "voters": {id: socket, ...}, "sink": socket, "times": {...}, "first": number,
+     "writes": [least, most]}
 
 It tells the sink (:mod:`.contenders`) what it believes and what it writes, by the clock that all
 processes of this machine share. The sink's answers may hold an order: ``stop`` has it stopped
@@ -49,6 +50,7 @@ class _Program:
         self._random = SystemRandom()
         self._clocks = MovableClocks()
         self._sink = sink
+        self._writes: tuple[int, int] = tuple(settings["writes"])
         self._holder = holder_id(settings["name"], self._random)
         sockets = {voter: Path(path) for voter, path in settings["voters"].items()}
         access, clock = SocketAccess(sockets, settings["first"]), SystemBootClock()
@@ -76,7 +78,7 @@ class _Program:
 
     async def _write(self, lease: Lease) -> None:
         await self._tell("entered", lease.epoch)
-        for _ in range(self._random.randint(5, 30)):
+        for _ in range(self._random.randint(*self._writes)):
             orders = await self._claim("about to write", lease, lease.epoch)
             for order in orders:
                 if order != "stop":

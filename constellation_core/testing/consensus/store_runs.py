@@ -112,7 +112,7 @@ class StoreClient:
         run: where it notes it.
         pause: seconds between two calls, on average.
         timeouts: seconds, of which each call gets one.
-        keys: each of one letter.
+        keys: that it uses.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class StoreClient:
         *,
         pause: float = 0.5,
         timeouts: Sequence[float] = (0.5, 2.0, 8.0),
-        keys: str = "xyz",
+        keys: Sequence[str] = "xyz",
     ) -> None:
         self._name = name
         self._store = store

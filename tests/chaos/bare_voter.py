@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import threading
 from pathlib import Path
@@ -19,13 +20,19 @@ from typing import Any
 
 import msgpack
 from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, SyncObjConsumer, replicated
+from pysyncobj.journal import FileJournal
 
 from constellation_core.consensus.state import ReplicatedState
 from constellation_core.consensus.state.queries import decode_query, encode_answer
 from constellation_core.testing.consensus.control import serving
 from constellation_core.testing.consensus.record import Record
+from constellation_core.testing.consensus.voter import kill_at
 
 _PROPOSAL = 5.0
+
+BALLAST = 2_000_000
+"""Bytes that make the state one of some size (a store may have 16 MiB): to dump it takes a while,
+in which writes are acknowledged."""
 
 
 class Machine(SyncObjConsumer):  # type: ignore[misc]
@@ -38,7 +45,7 @@ class Machine(SyncObjConsumer):  # type: ignore[misc]
         self.lock = lock
 
     def _serialize(self) -> dict[str, Any]:
-        return {"state": self.inner.snapshot()}
+        return {"state": self.inner.snapshot(), "ballast": os.urandom(BALLAST)}
 
     def _deserialize(self, data: dict[str, Any]) -> None:
         with self.lock:
@@ -49,6 +56,17 @@ class Machine(SyncObjConsumer):  # type: ignore[misc]
         with self.lock:
             index = self._syncObj.raftLastApplied + 1
             return self.inner.apply(index, operation) if operation else b""
+
+
+def kill_before_trim(count: int) -> None:
+    """The process ends when the library begins to trim its journal for the count-th time."""
+    trim, kill = FileJournal.deleteEntriesTo, kill_at("trim", count)
+
+    def delete(journal: FileJournal, index: int) -> None:
+        kill("trim")
+        trim(journal, index)
+
+    FileJournal.deleteEntriesTo = delete
 
 
 class Program:
@@ -141,6 +159,8 @@ class Program:
 
 
 async def main(settings: dict[str, Any]) -> None:
+    if settings["fault"]:
+        kill_before_trim(settings["fault"][1])
     program = Program(settings)
     async with serving(Path(settings["socket"]), program.answer):
         await asyncio.Event().wait()

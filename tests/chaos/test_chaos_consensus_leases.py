@@ -27,7 +27,7 @@ pytestmark = pytest.mark.chaos
 FOR_EVER = (10**6, 10**6)
 """Writes of a holder that does not let go."""
 
-LONGER = LeaseTimes(ttl=6.0, grace=0.3, gather=0.1)
+LONGER = LeaseTimes(ttl=5.0, grace=0.0, gather=0.1)
 """Enough for an election on a busy machine."""
 
 DAY, YEAR = 86_400, 31_536_000
@@ -57,21 +57,6 @@ async def test_a_holder_that_stood_still_past_its_time_is_refused_by_the_sink(
     assert violations(replace(write, accepted=True) for write in contenders.sink.events)
 
 
-async def test_holders_that_are_stopped_at_any_moment_hold_it_one_at_a_time(
-    tmp_path: Path,
-) -> None:
-    group = CrashGroup(tmp_path, machine="state")
-    async with group, at_work(tmp_path, group, holders=3) as work:
-        contenders = work.contenders
-        for _ in range(2):
-            held = await contenders.held()
-            name = held.holder.partition("/")[0]
-            contenders.pause(name)
-            await contenders.held(after=contenders.entered[-1].epoch)
-            contenders.resume(name)
-        assert await work.faults() == []
-
-
 async def test_a_leader_that_stands_still_costs_nobody_a_lease(tmp_path: Path) -> None:
     """Also when it wakes, and by its clock all leases have been over for long."""
     group = CrashGroup(tmp_path, machine="state", times=LONGER)
@@ -94,8 +79,7 @@ async def test_a_leader_that_stands_still_costs_nobody_a_lease(tmp_path: Path) -
 async def test_what_clients_are_told_by_a_leader_that_stood_still_is_so(tmp_path: Path) -> None:
     group = CrashGroup(tmp_path, machine="state")
     async with group, at_work(tmp_path, group) as work:
-        for _ in range(2):
-            await paused_leader(work)
+        await paused_leader(work)
         assert await work.faults() == []
 
 
@@ -153,13 +137,14 @@ async def test_a_holder_whose_machine_slept_knows_that_its_time_is_over(tmp_path
         assert await work.faults() == []
 
 
-async def test_a_holder_that_is_killed_is_succeeded_in_time(tmp_path: Path) -> None:
+async def test_a_leader_whose_clock_leaps_ahead_of_time_is_found_out(tmp_path: Path) -> None:
+    """What leases rest on is that no clock does: the checker would notice."""
     group = CrashGroup(tmp_path, machine="state")
-    async with group, at_work(tmp_path, group, writes=FOR_EVER) as work:
+    async with group, at_work(tmp_path, group, clients=1, writes=FOR_EVER) as work:
         first = await work.contenders.held()
-        await work.contenders.kill(first.holder.partition("/")[0])
-        killed = time.monotonic()
-        second = await work.contenders.held(after=first.epoch)
-        assert second.at - killed < BRISK_TIMES.ttl + 3
-        await work.contenders.start(first.holder.partition("/")[0])
-        assert await work.faults() == []
+        leader = await group.leader()
+        await group.ask(leader, "clock", b"sleep 3600")
+        await work.contenders.held(after=first.epoch)
+        await until_so(work.contenders.violations, 5, "two that were sure of the lease")
+        # What they wrote was fenced all the same.
+        assert violations(work.contenders.sink.events) == []

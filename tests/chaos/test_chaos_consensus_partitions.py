@@ -9,7 +9,6 @@ all states are the same. ``test_chaos_bare_library.py`` shows what happens witho
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,8 +24,7 @@ from constellation_core.testing.waiting import until, until_so
 
 pytestmark = pytest.mark.chaos
 
-FLAPPING = 4.0
-"""Seconds."""
+FLAPS = 5
 
 
 @asynccontextmanager
@@ -56,19 +54,31 @@ async def silent(work: Work, cut_off: Sequence[VoterProcess]) -> None:
         assert (await work.group.ask(each, "barrier"))[0] in ("NotLeader", "Unknown")
 
 
-async def test_without_a_minority_the_others_go_on(tmp_path: Path) -> None:
+async def mended(work: Work, network: NamespaceNetwork) -> None:
+    """Mend it, and wait until every voter knows the same leader."""
+    network.heal()
+    await work.progress()
+
+    async def agreed() -> bool:
+        statuses = [await work.group.status(each) for each in work.group.voters]
+        leaders = {status["leader"]["id"] for status in statuses if status and status["leader"]}
+        return len(leaders) == 1 and all(status and status["leader"] for status in statuses)
+
+    await until(agreed, 30, "one leader of all", explain=work.group.logs)
+
+
+async def test_the_side_with_a_majority_goes_on(tmp_path: Path) -> None:
     async with voters(tmp_path, 5) as (work, network):
+        # A minority without the leader: nothing is to be decided anew.
         leader = await work.group.leader()
         few = others(work.group, leader)[:2]
-        cut(network, few, others(work.group, *few))
+        many = others(work.group, *few)
+        cut(network, few, many)
         await work.progress(100)
-        # Nothing was to be decided anew.
-        assert await work.group.leader(among=others(work.group, *few)) is leader
+        assert await work.group.leader(among=many) is leader
         await silent(work, few)
-
-
-async def test_a_leader_in_a_minority_is_replaced_by_the_majority(tmp_path: Path) -> None:
-    async with voters(tmp_path, 5) as (work, network):
+        await mended(work, network)
+        # The leader is in the minority.
         leader = await work.group.leader()
         few = [leader, others(work.group, leader)[0]]
         many = others(work.group, *few)
@@ -78,21 +88,15 @@ async def test_a_leader_in_a_minority_is_replaced_by_the_majority(tmp_path: Path
         await silent(work, few)
 
 
-async def test_a_leader_that_is_alone_is_replaced_and_answers_nothing(tmp_path: Path) -> None:
+async def test_a_leader_that_is_alone_answers_nothing_and_is_replaced(tmp_path: Path) -> None:
     async with voters(tmp_path) as (work, network):
         await isolated_leader(work, network)
-        old = await work.group.leader()
-        cut(network, [old], others(work.group, old))
-        await silent(work, [old])
-        await work.progress()
-
-
-async def test_without_any_majority_nothing_is_answered(tmp_path: Path) -> None:
-    async with voters(tmp_path) as (work, network):
+        await mended(work, network)
+        # Nobody is with anybody: nothing is acknowledged, whatever the clients try.
         cut(network, *[[each] for each in work.group.voters])
         await silent(work, work.group.voters)
         written, failed = work.writes, work.failed
-        await until_so(lambda: work.failed >= failed + 12, 30, "calls that fail")
+        await until_so(lambda: work.failed >= failed + 6, 30, "calls that fail")
         assert work.writes == written
 
 
@@ -109,23 +113,16 @@ async def test_a_leader_with_one_direction_lost_is_replaced(tmp_path: Path, dire
         await work.progress()
 
 
-async def test_one_direction_lost_between_two_voters_stops_nothing(tmp_path: Path) -> None:
-    async with voters(tmp_path) as (work, network):
-        old = await work.group.leader()
-        network.drop(old.host, others(work.group, old)[0].host)
-        await work.progress(100)
-
-
 async def test_links_that_come_and_go_lose_nothing(tmp_path: Path) -> None:
     chance = Random(4)
     async with voters(tmp_path) as (work, network):
-        ends = time.monotonic() + FLAPPING
-        flaps = 0
-        while time.monotonic() < ends:
+        # First one between two voters, in one direction: it stops nothing.
+        leader = await work.group.leader()
+        network.drop(leader.host, others(work.group, leader)[0].host)
+        await work.progress(100)
+        for _ in range(FLAPS):
             alone = chance.choice(work.group.voters)
             cut(network, [alone], others(work.group, alone))
-            await asyncio.sleep(chance.uniform(0.05, 1.0))
+            await asyncio.sleep(chance.uniform(0.05, 0.8))
             network.heal()
-            await asyncio.sleep(chance.uniform(0.05, 0.5))
-            flaps += 1
-        assert flaps > 2
+            await asyncio.sleep(chance.uniform(0.05, 0.4))

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 
 from constellation_core.consensus.leases import LeaseTimes
-from constellation_core.testing.child import start_child, stop_child
+from constellation_core.testing.child import start_child
 from constellation_core.testing.consensus.control import serving
 from constellation_core.testing.consensus.lease_history import Claim, FencedSink, violations
 from constellation_core.testing.waiting import until_so
@@ -103,7 +103,7 @@ class Contenders:
         self._orders[name].clear()
         if process.returncode is None:
             process.kill()
-        await stop_child(process, 5)
+        await process.wait()
 
     def pause(self, name: str) -> None:
         """Stop it where it stands."""

@@ -18,7 +18,7 @@ from constellation_core.consensus.engine import Identity, Timing, create
 from constellation_core.consensus.interface import Voter
 from constellation_core.consensus.leases import LeaseTimes
 from constellation_core.consensus.state import ReplicatedState
-from constellation_core.testing.child import start_child, stop_child
+from constellation_core.testing.child import start_child
 from constellation_core.testing.consensus.control import Client, Gone
 from constellation_core.testing.consensus.record import Standing, standing
 from constellation_core.testing.free_ports import PortPicker
@@ -26,7 +26,7 @@ from constellation_core.testing.namespaces import NamespaceNetwork
 from constellation_core.testing.waiting import NotInTimeError, until
 
 BRISK = Timing(
-    election_min=0.4, election_max=0.8, heartbeat=0.1, leader_patience=0.8, compact_entries=60
+    election_min=0.4, election_max=0.8, heartbeat=0.1, leader_patience=0.8, compact_entries=30
 )
 """Quick elections, and a compaction every few entries: the windows that crashes must hit."""
 
@@ -226,11 +226,11 @@ class CrashGroup:
     async def kill(self, *which: VoterProcess) -> None:
         """kill -9, all at once, and wait until they are gone."""
         for each in which:
-            if each.process is not None and each.process.returncode is None:
-                each.process.send_signal(signal.SIGKILL)
+            if each.runs and each.process is not None:
+                each.process.kill()
         for each in which:
             if each.process is not None:
-                await stop_child(each.process, 5)
+                await each.process.wait()
             if each.client is not None:
                 await each.client.close()
                 each.client = None
@@ -300,10 +300,14 @@ class CrashGroup:
         """Nothing that was acknowledged is lost, nothing was done twice, no two differ."""
         assert await self.faults() == []
 
-    async def faults(self) -> list[str]:
-        """What is wrong with what the voters carried out, in words."""
-        await self.leader()
-        standings = await self.standings()
+    async def faults(self, timeout: float = 30) -> list[str]:
+        """What is wrong with what the voters carried out, in words.
+
+        Raises:
+            NotInTimeError: they do not come equally far.
+        """
+        await self.leader(timeout)
+        standings = await self.standings(timeout)
         chains = {each.chain for each in standings}
         found = [f"{len(chains)} different histories"] if len(chains) > 1 else []
         for each in standings:

@@ -1,7 +1,8 @@
 """A voter on PySyncObj as shipped, for the chaos tests: ``python bare_voter.py SETTINGS``.
 
-Settings and what it answers are those of ``constellation_core.testing.consensus.voter``. It uses
-the library as its documentation says: journal and dump file, dynamic membership, writes answered
+Settings and what it answers are those of ``constellation_core.testing.consensus.voter``, and what
+stands on the engine there (the state, the service for clients) stands on the library here, which is
+used as its documentation says: journal and dump file, dynamic membership, writes answered
 when their callback is called, and reads from the memory of the node that says it leads, since
 the library has no others. What the library reports as failed counts as not known, so that
 nothing is held against it which it did not acknowledge.
@@ -16,16 +17,26 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import msgpack
 from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, SyncObjConsumer, replicated
 from pysyncobj.journal import FileJournal
 
-from constellation_core.consensus.state import ReplicatedState
-from constellation_core.consensus.state.queries import decode_query, encode_answer
+from constellation_core.consensus.access import Renewal
+from constellation_core.consensus.interface import (
+    Engine,
+    EngineStatus,
+    NotLeader,
+    Role,
+    Unavailable,
+    Unknown,
+    Voter,
+)
+from constellation_core.consensus.remote import ConsensusService
+from constellation_core.consensus.state import Answer, Query, ReplicatedState
 from constellation_core.testing.consensus.control import serving
 from constellation_core.testing.consensus.record import Record
+from constellation_core.testing.consensus.sockets import SocketCaller, serve
 from constellation_core.testing.consensus.voter import kill_at
 
 _PROPOSAL = 5.0
@@ -77,6 +88,9 @@ class Program:
         self._lock = threading.Lock()
         inner = Record() if settings["machine"] == "record" else ReplicatedState()
         self._machine = Machine(inner, self._lock)
+        sockets = {voter: Path(socket) for voter, socket in settings["sockets"].items()}
+        # All that it needs of an engine is the status.
+        self._service = ConsensusService(cast(Engine, self), self, SocketCaller(sockets))
         directory, timing = Path(settings["directory"]), settings["timing"]
         self._raft = SyncObj(
             me,
@@ -100,17 +114,12 @@ class Program:
         match word:
             case "propose":
                 return await self._propose(value, _PROPOSAL)
-            case "submit":
-                return await self._propose(*msgpack.unpackb(value))
             case "barrier":
-                return await self._propose(b"", _PROPOSAL) if self._leads() else self._elsewhere()
-            case "query":
-                query, linearizable, *_ = msgpack.unpackb(value)
-                if linearizable and not self._leads():
-                    return self._elsewhere()
-                assert isinstance(self._machine.inner, ReplicatedState)
-                with self._lock:
-                    return ["done", encode_answer(self._machine.inner.answer(decode_query(query)))]
+                if not self._leads():
+                    return ["NotLeader", ""]
+                return await self._propose(b"", _PROPOSAL)
+            case "serve":
+                return await serve(self._service, value)
             case "standing":
                 with self._lock:
                     return ["done", self._machine.inner.snapshot()]
@@ -125,14 +134,36 @@ class Program:
     def _leads(self) -> bool:
         return bool(self._raft._isLeader()) and bool(self._raft.isReady())
 
-    def _elsewhere(self) -> list[Any]:
-        leader = self._raft._getLeader()
-        return ["NotLeader", self._ids.get(leader.address, "") if leader is not None else ""]
-
     async def _propose(self, operation: bytes, timeout: float) -> list[Any]:
         return await self._outcome(
             lambda callback: self._machine.apply(operation, callback=callback), timeout
         )
+
+    # What the service for clients asks of an engine and of the way to the state.
+
+    @property
+    def status(self) -> EngineStatus:
+        return EngineStatus(Role.LEADER if self._leads() else Role.FOLLOWER, self._me)
+
+    async def propose(self, operation: bytes, *, timeout: float) -> bytes:
+        outcome, result = await self._propose(operation, timeout)
+        if outcome != "done":
+            raise Unknown(str(result))
+        return bytes(result)
+
+    async def query(
+        self, query: Query, *, linearizable: bool, wait: float, timeout: float
+    ) -> Answer:
+        if linearizable and not self._leads():
+            leader = self._raft._getLeader()
+            known = self._ids.get(leader.address) if leader is not None else None
+            raise NotLeader(Voter(known, leader.address) if known else None)
+        assert isinstance(self._machine.inner, ReplicatedState)
+        with self._lock:
+            return self._machine.inner.answer(query)
+
+    async def renew(self, epochs: tuple[int, ...], *, timeout: float) -> Renewal:
+        raise Unavailable("nobody looks after leases here")
 
     async def _add(self, address: str) -> list[Any]:
         return await self._outcome(

@@ -15,7 +15,7 @@ from constellation_core.testing.consensus.contenders import Contenders
 from constellation_core.testing.consensus.control import Gone
 from constellation_core.testing.consensus.crashes import CrashGroup, VoterProcess
 from constellation_core.testing.consensus.linearizability import Kind, check
-from constellation_core.testing.consensus.socket_access import SocketAccess
+from constellation_core.testing.consensus.sockets import socket_access
 from constellation_core.testing.consensus.store_runs import StoreClient, StoreRun
 from constellation_core.testing.waiting import NotInTimeError, until, until_so
 
@@ -111,7 +111,8 @@ class Work:
     @contextlib.asynccontextmanager
     async def _client(self, number: int) -> AsyncIterator[StoreClient]:
         sockets = {each.voter.id: each.control for each in self.group.voters}
-        access, clock = SocketAccess(sockets, number), SystemBootClock()
+        access, caller = socket_access(sockets, number)
+        clock = SystemBootClock()
         store = Store(access, Requests(access, clock, self._random), clock, self._random)
         name = f"c{number}-{len(self.run.history)}"
         try:
@@ -126,7 +127,7 @@ class Work:
                 keys=self._keys,
             )
         finally:
-            await access.close()
+            await caller.close()
 
     async def _same(self) -> bool:
         states = set()

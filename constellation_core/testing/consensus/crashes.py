@@ -189,6 +189,7 @@ class CrashGroup:
                 "port": int(port),
                 "keys": [self.key.hex()],
                 "voters": [[one.voter.id, one.voter.address] for one in self.voters],
+                "sockets": {one.voter.id: str(one.control) for one in self.voters},
                 "timing": asdict(self._timing),
                 "times": asdict(self.times),
                 "machine": self._machine,

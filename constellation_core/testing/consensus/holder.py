@@ -38,7 +38,7 @@ from constellation_core.consensus.leases import (
 from constellation_core.consensus.requests import Requests
 from constellation_core.testing.consensus.clocks import MovableClocks
 from constellation_core.testing.consensus.control import Client
-from constellation_core.testing.consensus.socket_access import SocketAccess
+from constellation_core.testing.consensus.sockets import socket_access
 
 LEASE = "dns-writer"
 
@@ -53,7 +53,8 @@ class _Program:
         self._writes: tuple[int, int] = tuple(settings["writes"])
         self._holder = holder_id(settings["name"], self._random)
         sockets = {voter: Path(path) for voter, path in settings["voters"].items()}
-        access, clock = SocketAccess(sockets, settings["first"]), SystemBootClock()
+        access, _ = socket_access(sockets, settings["first"])
+        clock = SystemBootClock()
         self._leases = Leases(
             access,
             Requests(access, clock, self._random),

@@ -3,11 +3,12 @@
 It answers on a Unix socket, see :mod:`.control`. ``SETTINGS`` is a JSON file::
 
     {"directory": ..., "socket": ..., "host": ..., "port": ..., "keys": [hex, ...],
-     "voters": [[id, address], ...], "timing": {...}, "times": {...},
+     "voters": [[id, address], ...], "sockets": {id: socket, ...}, "timing": {...}, "times": {...},
      "machine": "record" or "state", "fault": [name, count] or null, "file_size": bytes or null}
 
 With ``fault`` the process kills itself when that fault point is passed for the count-th time.
-The machine is a :class:`~.record.Record`, or the real one, with the leader's duties for leases.
+The machine is a :class:`~.record.Record`, or the real one, with the leader's duties for leases and
+the service for clients.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import msgpack
 
 from constellation_core.consensus.access import LocalAccess
 from constellation_core.consensus.clock import SystemBootClock
@@ -31,11 +31,12 @@ from constellation_core.consensus.engine import EngineSettings, RaftEngine, Timi
 from constellation_core.consensus.engine.files import FaultPoint, no_faults
 from constellation_core.consensus.interface import ConsensusError, NotLeader, Voter
 from constellation_core.consensus.leases import LeaseDuties, LeaseTimes
+from constellation_core.consensus.remote import ConsensusService
 from constellation_core.consensus.state import ReplicatedState
-from constellation_core.consensus.state.queries import decode_query, encode_answer
 from constellation_core.testing.consensus.clocks import MovableClocks
 from constellation_core.testing.consensus.control import serving
 from constellation_core.testing.consensus.record import Record
+from constellation_core.testing.consensus.sockets import SERVE, SocketCaller, serve
 
 _CHANGE = 10.0
 _PROPOSAL = 5.0
@@ -59,22 +60,27 @@ class _Program:
     """Answers for one voter."""
 
     def __init__(
-        self, engine: RaftEngine, machine: Record | ReplicatedState, times: LeaseTimes
+        self,
+        engine: RaftEngine,
+        machine: Record | ReplicatedState,
+        times: LeaseTimes,
+        sockets: Mapping[str, Path],
     ) -> None:
         self._engine = engine
         self._machine = machine
         self._clocks = MovableClocks()
-        self._access: LocalAccess | None = None
+        self._service: ConsensusService | None = None
         self.duties: LeaseDuties | None = None
         if isinstance(machine, ReplicatedState):
             self.duties = LeaseDuties(engine, machine, SystemBootClock(), times)
-            self._access = LocalAccess(engine, machine, self.duties.renew)
+            access = LocalAccess(engine, machine, self.duties.renew)
+            self._service = ConsensusService(engine, access, SocketCaller(sockets))
 
     async def answer(self, word: str, value: bytes) -> list[Any]:
         """Outcome and value."""
         try:
-            if self._access is not None and word in ("submit", "query", "renew"):
-                return ["done", await self._serve(self._access, word, msgpack.unpackb(value))]
+            if word == SERVE and self._service is not None:
+                return await serve(self._service, value)
             return ["done", await self._ask(word, value)]
         except NotLeader as error:
             return ["NotLeader", error.hint.id if error.hint else ""]
@@ -102,21 +108,6 @@ class _Program:
                 return self._clocks.move(value.decode())
         raise ValueError(word)
 
-    async def _serve(self, access: LocalAccess, word: str, fields: list[Any]) -> bytes:
-        match word, fields:
-            case "submit", [operation, timeout]:
-                return await access.propose(operation, timeout=timeout)
-            case "query", [query, linearizable, wait, timeout]:
-                answer = await access.query(
-                    decode_query(query), linearizable=linearizable, wait=wait, timeout=timeout
-                )
-                return encode_answer(answer)
-            case "renew", [epochs, timeout]:
-                renewal = await access.renew(tuple(epochs), timeout=timeout)
-                packed: bytes = msgpack.packb([renewal.lost, renewal.next_in])
-                return packed
-        raise ValueError(word)
-
 
 async def _main(settings: dict[str, Any]) -> None:
     faults = kill_at(*settings["fault"]) if settings["fault"] else no_faults
@@ -136,7 +127,8 @@ async def _main(settings: dict[str, Any]) -> None:
         faults,
     )
     await engine.start()
-    program = _Program(engine, machine, LeaseTimes(**settings["times"]))
+    sockets = {voter: Path(socket) for voter, socket in settings["sockets"].items()}
+    program = _Program(engine, machine, LeaseTimes(**settings["times"]), sockets)
     async with serving(Path(settings["socket"]), program.answer):
         if program.duties is not None:
             await program.duties.run()

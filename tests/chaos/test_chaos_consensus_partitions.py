@@ -54,6 +54,12 @@ async def silent(work: Work, cut_off: Sequence[VoterProcess]) -> None:
         assert (await work.group.ask(each, "barrier"))[0] in ("NotLeader", "Unknown")
 
 
+async def without_leader(work: Work, cut_off: Sequence[VoterProcess]) -> bool:
+    """Whether none of them believes that anybody leads."""
+    statuses = [await work.group.status(each) for each in cut_off]
+    return all(status is not None and status["leader"] is None for status in statuses)
+
+
 async def mended(work: Work, network: NamespaceNetwork) -> None:
     """Mend it, and wait until every voter knows the same leader."""
     network.heal()
@@ -77,6 +83,7 @@ async def test_the_side_with_a_majority_goes_on(tmp_path: Path) -> None:
         await work.progress(100)
         assert await work.group.leader(among=many) is leader
         await silent(work, few)
+        await until(lambda: without_leader(work, few), 10, "the end of their belief in it")
         await mended(work, network)
         # The leader is in the minority.
         leader = await work.group.leader()

@@ -81,7 +81,7 @@ class Work:
         self._ending.set()
         await asyncio.gather(*self._clients)
         await self.read_all(self.group.voters[0])
-        faults = self.contenders.violations()
+        faults = [*self._ended(), *self.contenders.violations()]
         # Renewals and expiries go on as long as anybody holds a lease, so they end first.
         for name in self.contenders.names:
             await self.contenders.kill(name)
@@ -128,6 +128,12 @@ class Work:
             )
         finally:
             await caller.close()
+
+    def _ended(self) -> list[str]:
+        """Processes that are to run, and do not: who ended by itself is not overlooked."""
+        voters = [each.voter.id for each in self.group.voters if not each.runs]
+        holders = [name for name in self.contenders.names if not self.contenders.runs(name)]
+        return [f"{name} has ended" for name in [*voters, *holders]]
 
     async def _same(self) -> bool:
         states = set()

@@ -116,9 +116,14 @@ class Mishaps:
             self._set_clocks,
         ]
 
+        # As from a deck of cards: each once, before any comes again.
+        deck: list[Callable[[], Awaitable[None]]] = []
+
         async def some() -> None:
             while True:
-                mishap = self._chance.choice(mishaps)
+                if not deck:
+                    deck.extend(self._chance.sample(mishaps, len(mishaps)))
+                mishap = deck.pop()
                 self.counts[mishap.__name__.strip("_")] += 1
                 await mishap()
                 await self._wait(0.0, 0.5)
@@ -150,6 +155,7 @@ class Mishaps:
     async def _kill_voters(self) -> None:
         async with self._starting:
             victims = self._some_voters(len(self._group.voters))
+            assert all(each.runs for each in self._group.voters), self._group.logs()
             await self._group.kill(*victims)
             self.kills += len(victims)
             await self._wait(0.0, 0.5)

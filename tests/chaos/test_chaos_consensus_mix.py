@@ -21,7 +21,7 @@ from constellation_core.testing.namespaces import NamespaceNetwork, why_no_names
 
 pytestmark = pytest.mark.chaos
 
-SECONDS = float(os.environ.get("CONSENSUS_CHAOS_SECONDS", "8"))
+SECONDS = float(os.environ.get("CONSENSUS_CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("CONSENSUS_FIRST_SEED", "0"))
 ROUND = 15.0
 

@@ -23,7 +23,7 @@ from benchmarks.members import ROOT, Client, Kind, Members, tried
 from benchmarks.our_voters import OurVoters
 from benchmarks.usage import usage
 from constellation_core.testing.child import start_child, stop_child
-from constellation_core.testing.consensus.voter import read_frame, write_frame
+from constellation_core.testing.consensus.control import read_frame, write_frame
 
 _KINDS: Mapping[str, Callable[[], Kind]] = {"ours": OurVoters, "etcd": EtcdMembers}
 _KEYS = 100

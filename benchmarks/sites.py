@@ -21,7 +21,7 @@ from benchmarks.members import ROOT
 from benchmarks.result import Tell
 from benchmarks.usage import usage
 from constellation_core.testing.child import start_child, stop_child
-from constellation_core.testing.consensus.voter import read_frame, write_frame
+from constellation_core.testing.consensus.control import read_frame, write_frame
 from constellation_core.testing.namespaces import NetworkNamespace, why_no_namespaces
 from constellation_core.testing.waiting import until
 

@@ -54,6 +54,19 @@ def why_no_namespaces() -> str:
     return ""
 
 
+def why_no_time_namespaces() -> str:
+    """Why no process can have a clock since the boot of its own; ``""`` when one can."""
+    if sys.platform != "linux":
+        return "time namespaces are a thing of Linux"
+    if os.geteuid() != 0:
+        return "time namespaces need root"
+    try:
+        _run("unshare", "--time", "--monotonic", "1", "--boottime", "1", "--", "true")
+    except NamespaceError as error:
+        return str(error)
+    return ""
+
+
 class NetworkNamespace:
     """A namespace with a loopback interface; exists from entering to leaving."""
 

@@ -82,13 +82,17 @@ class Elections:
         self._heard = self._clock()
         self._granted.clear()
 
+    def leader_alive(self) -> bool:
+        """Whether this voter leads, or has heard from a leader lately."""
+        return self._raft.leads or self._clock() - self._heard < self._patience
+
     def outgoing_vote_request(self, message: Message) -> Message:
         """Say whether the election was the old leader's wish."""
         return {**message, "transfer": message["term"] == self._transfer_term}
 
     def on_request_vote(self, node: VoterNode, message: Message) -> None:
         """Another voter campaigns."""
-        if message.pop("transfer") or not self._leader_alive():
+        if message.pop("transfer") or not self.leader_alive():
             self._raft.deliver(node, message)
 
     def on_response_vote(self, node: VoterNode, message: Message) -> None:
@@ -112,7 +116,7 @@ class Elections:
         mine = (self._journal[-1][2], self._journal[-1][1])
         theirs = (message["last_log_term"], message["last_log_index"])
         term = self._raft.term
-        granted = not self._leader_alive() and message["term"] > term and theirs >= mine
+        granted = not self.leader_alive() and message["term"] > term and theirs >= mine
         self._send(
             node.voter,
             {
@@ -160,6 +164,3 @@ class Elections:
             self._raft.step_down(term)
             self._granted.clear()
             self._heard = -math.inf
-
-    def _leader_alive(self) -> bool:
-        return self._raft.leads or self._clock() - self._heard < self._patience

@@ -363,7 +363,8 @@ class Replica(SyncObj):  # type: ignore[misc]
         return int(self._journal[-1][1])
 
     def _leader(self) -> Voter | None:
-        leader = self._raft.leader
+        # One that is cut off holds no election, so the library remembers its last leader for ever.
+        leader = self._raft.leader if self._elections.leader_alive() else None
         return next((each for each in self._configuration.voters() if each.id == leader), None)
 
     def _role(self) -> Role:

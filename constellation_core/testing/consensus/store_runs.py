@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 from constellation_core.consensus.access import Access
+from constellation_core.consensus.clock import BootClock
 from constellation_core.consensus.interface import Unavailable, Unknown
 from constellation_core.consensus.requests import Requests
 from constellation_core.consensus.state import Query, Space
@@ -27,12 +29,14 @@ class StoreRun:
     Attributes:
         history: for :func:`~.linearizability.check`.
         unknown: how many outcomes are unknown.
+        refused: how many calls were not done, as far as one was told.
         watched: what a watcher saw last, by key.
         stored: what stands on the leader in the end.
     """
 
     history: list[Call] = field(default_factory=list)
     unknown: int = 0
+    refused: int = 0
     watched: dict[str, bytes] = field(default_factory=dict)
     stored: dict[str, bytes] = field(default_factory=dict)
 
@@ -69,7 +73,7 @@ async def store_run(
         for number in range(clients):
             # One of them is a voter itself.
             host = world.group.voters["v2"].host if number == 0 else world.host()
-            client = _Client(f"c{number}", store(f"c{number}", host), host, world.random, run)
+            client = StoreClient(f"c{number}", store(f"c{number}", host), host, world.random, run)
             work.append(client.work(calls))
         async with asyncio.TaskGroup() as working:
             for each in work:
@@ -97,43 +101,86 @@ async def _watch(store: Store, run: StoreRun) -> None:
         run.watched.update({entry.key: entry.value for entry in changes.entries})
 
 
-class _Client:
+class StoreClient:
+    """Reads, writes and compares what it chooses by chance, and notes what it was told.
+
+    Args:
+        name: tells it from the others.
+        store: its own.
+        clock: for the waits between its calls.
+        random: all chance.
+        run: where it notes it.
+        pause: seconds between two calls, on average.
+        timeouts: seconds, of which each call gets one.
+        keys: that it uses.
+    """
+
     def __init__(
-        self, name: str, store: Store, host: SimulatedHost, random: Random, run: StoreRun
+        self,
+        name: str,
+        store: Store,
+        clock: BootClock,
+        random: Random,
+        run: StoreRun,
+        *,
+        pause: float = 0.5,
+        timeouts: Sequence[float] = (0.5, 2.0, 8.0),
+        keys: Sequence[str] = "xyz",
     ) -> None:
         self._name = name
         self._store = store
-        self._host = host
+        self._clock = clock
         self._random = random
         self._run = run
+        self._pause = pause
+        self._timeouts = timeouts
+        self._keys = keys
         self._revisions: dict[str, int] = {}
 
-    async def work(self, calls: int) -> None:
-        for number in range(calls):
+    async def work(self, calls: float = math.inf, ending: asyncio.Event | None = None) -> None:
+        """Make so many calls, or go on until ``ending``."""
+        number = 0
+        while number < calls and not (ending is not None and ending.is_set()):
             await self._call(f"{self._name}-{number}".encode())
-            await self._host.sleep(self._random.expovariate(1 / 0.5))
+            await self._clock.sleep(self._random.expovariate(1 / self._pause))
+            number += 1
+
+    async def read_all(self) -> None:
+        """Read every key, all at once."""
+        async with asyncio.TaskGroup() as tasks:
+            for key in self._keys:
+                call = self._asked(key, Kind.GET, b"", None)
+                tasks.create_task(self._note(call, max(self._timeouts)))
 
     async def _call(self, value: bytes) -> None:
-        key = self._random.choice("xyz")
+        key = self._random.choice(self._keys)
         kind = self._random.choice([Kind.GET, Kind.PUT, Kind.PUT, Kind.DELETE])
         expected = None
         if kind is not Kind.GET and self._random.random() < 0.6:
             expected = self._revisions.get(key, 0)
             # To delete what is not there on condition that it is not makes no sense.
             kind = Kind.PUT if expected == 0 else kind
-        loop = asyncio.get_running_loop()
-        call = Call(self._name, key, kind, loop.time(), NEVER, value, expected)
+        call = self._asked(key, kind, value, expected)
+        await self._note(call, self._random.choice(self._timeouts))
+
+    def _asked(self, key: str, kind: Kind, value: bytes, expected: int | None) -> Call:
+        now = asyncio.get_running_loop().time()
+        return Call(self._name, key, kind, now, NEVER, value, expected)
+
+    async def _note(self, call: Call, timeout: float) -> None:
         try:
-            observed = await self._observe(call, self._random.choice([0.5, 2.0, 8.0]))
+            observed = await self._observe(call, timeout)
         except Unavailable:
             # It was promised that nothing was done: the history is to hold without it.
+            self._run.refused += 1
             return
         except Unknown:
             self._run.unknown += 1
         else:
             if observed.revision is not None:
-                self._revisions[key] = observed.revision
-            call = replace(call, returned=loop.time(), observed=observed)
+                self._revisions[call.key] = observed.revision
+            now = asyncio.get_running_loop().time()
+            call = replace(call, returned=now, observed=observed)
         self._run.history.append(call)
 
     async def _observe(self, call: Call, timeout: float) -> Observation:

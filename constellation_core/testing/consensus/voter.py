@@ -1,34 +1,45 @@
 """A voter as a program: ``python -m constellation_core.testing.consensus.voter SETTINGS``.
 
-It answers on a Unix socket: a request is MessagePack ``[number, word, bytes]`` behind four bytes
-of length, an answer ``[number, outcome, value]``. ``SETTINGS`` is a JSON file::
+It answers on a Unix socket, see :mod:`.control`. ``SETTINGS`` is a JSON file::
 
     {"directory": ..., "socket": ..., "host": ..., "port": ..., "keys": [hex, ...],
-     "timing": {...}, "fault": [name, count] or null, "file_size": bytes or null}
+     "voters": [[id, address], ...], "sockets": {id: socket, ...}, "timing": {...}, "times": {...},
+     "machine": "record" or "state", "fault": [name, count] or null, "file_size": bytes or null}
 
 With ``fault`` the process kills itself when that fault point is passed for the count-th time.
+The machine is a :class:`~.record.Record`, or the real one, with the leader's duties for leases and
+the service for clients.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import msgpack
-
+from constellation_core.consensus.access import LocalAccess
+from constellation_core.consensus.clock import SystemBootClock
 from constellation_core.consensus.engine import EngineSettings, RaftEngine, Timing
 from constellation_core.consensus.files import FaultPoint, no_faults
-from constellation_core.consensus.interface import ConsensusError, NotLeader
+from constellation_core.consensus.interface import ConsensusError, NotLeader, Voter
+from constellation_core.consensus.leases import LeaseDuties, LeaseTimes
+from constellation_core.consensus.remote import ConsensusService
+from constellation_core.consensus.state import ReplicatedState
+from constellation_core.testing.consensus.clocks import MovableClocks
+from constellation_core.testing.consensus.control import serving
 from constellation_core.testing.consensus.record import Record
+from constellation_core.testing.consensus.sockets import SERVE, SocketCaller, serve
+
+_CHANGE = 10.0
+_PROPOSAL = 5.0
 
 
 def kill_at(name: str, count: int) -> FaultPoint:
@@ -45,41 +56,57 @@ def kill_at(name: str, count: int) -> FaultPoint:
     return reach
 
 
-async def write_frame(writer: asyncio.StreamWriter, fields: list[Any]) -> None:
-    """Send one request or answer."""
-    data: bytes = msgpack.packb(fields)
-    writer.write(len(data).to_bytes(4, "big") + data)
-    await writer.drain()
+class _Program:
+    """Answers for one voter."""
 
+    def __init__(
+        self,
+        engine: RaftEngine,
+        machine: Record | ReplicatedState,
+        times: LeaseTimes,
+        sockets: Mapping[str, Path],
+    ) -> None:
+        self._engine = engine
+        self._machine = machine
+        self._clocks = MovableClocks()
+        self._service: ConsensusService | None = None
+        self.duties: LeaseDuties | None = None
+        if isinstance(machine, ReplicatedState):
+            self.duties = LeaseDuties(engine, machine, SystemBootClock(), times)
+            access = LocalAccess(engine, machine, self.duties.renew)
+            self._service = ConsensusService(engine, access, SocketCaller(sockets))
 
-async def read_frame(reader: asyncio.StreamReader) -> list[Any]:
-    """Receive one.
+    async def answer(self, word: str, value: bytes) -> list[Any]:
+        """Outcome and value."""
+        try:
+            if word == SERVE and self._service is not None:
+                return await serve(self._service, value)
+            return ["done", await self._ask(word, value)]
+        except NotLeader as error:
+            return ["NotLeader", error.hint.id if error.hint else ""]
+        except ConsensusError as error:
+            return [type(error).__name__, str(error)]
 
-    Raises:
-        asyncio.IncompleteReadError: the other side is gone.
-    """
-    length = int.from_bytes(await reader.readexactly(4), "big")
-    fields: list[Any] = msgpack.unpackb(await reader.readexactly(length))
-    return fields
-
-
-async def _answer(engine: RaftEngine, record: Record, word: str, value: bytes) -> list[Any]:
-    try:
+    async def _ask(self, word: str, value: bytes) -> Any:
+        engine = self._engine
         match word:
             case "propose":
-                return ["done", await engine.propose(value, timeout=5)]
+                return await engine.propose(value, timeout=_PROPOSAL)
             case "barrier":
-                return ["done", await engine.barrier(timeout=5)]
+                return await engine.barrier(timeout=_PROPOSAL)
             case "standing":
-                return ["done", await engine.read(record.snapshot)]
+                return await engine.read(self._machine.snapshot)
             case "status":
-                return ["done", json.dumps(asdict(engine.status))]
-            case _:
-                return ["error", word]
-    except NotLeader as error:
-        return ["NotLeader", error.hint.id if error.hint else ""]
-    except ConsensusError as error:
-        return [type(error).__name__, str(error)]
+                return json.dumps(asdict(engine.status))
+            case "add":
+                return await engine.add_voter(Voter(*value.decode().split()), timeout=_CHANGE)
+            case "remove":
+                return await engine.remove_voter(value.decode(), timeout=_CHANGE)
+            case "transfer":
+                return await engine.transfer_leadership(value.decode() or None)
+            case "clock":
+                return self._clocks.move(value.decode())
+        raise ValueError(word)
 
 
 async def _main(settings: dict[str, Any]) -> None:
@@ -88,7 +115,7 @@ async def _main(settings: dict[str, Any]) -> None:
         # As a full disk does, this ends writes with an error; here with EFBIG.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (settings["file_size"], resource.RLIM_INFINITY))
-    record = Record()
+    machine = Record() if settings["machine"] == "record" else ReplicatedState()
     engine = RaftEngine(
         EngineSettings(
             Path(settings["directory"]),
@@ -96,25 +123,16 @@ async def _main(settings: dict[str, Any]) -> None:
             [bytes.fromhex(key) for key in settings["keys"]],
             Timing(**settings["timing"]),
         ),
-        record,
+        machine,
         faults,
     )
     await engine.start()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def one(number: int, word: str, value: bytes) -> None:
-            outcome = await _answer(engine, record, word, value)
-            with contextlib.suppress(OSError):
-                await write_frame(writer, [number, *outcome])
-
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            async with asyncio.TaskGroup() as tasks:
-                while True:
-                    tasks.create_task(one(*await read_frame(reader)))
-        writer.close()
-
-    async with await asyncio.start_unix_server(serve, settings["socket"]) as server:
-        await server.serve_forever()
+    sockets = {voter: Path(socket) for voter, socket in settings["sockets"].items()}
+    program = _Program(engine, machine, LeaseTimes(**settings["times"]), sockets)
+    async with serving(Path(settings["socket"]), program.answer):
+        if program.duties is not None:
+            await program.duties.run()
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

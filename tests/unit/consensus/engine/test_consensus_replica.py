@@ -431,6 +431,17 @@ def test_a_follower_names_the_leader(bench: Bench) -> None:
     assert answer.hint == VOTERS[1]
 
 
+def test_a_follower_that_hears_nothing_names_no_leader(bench: Bench) -> None:
+    bench.append((2, 0))
+    bench.now += PATIENT.election_min - 1
+    assert bench.replica.view(0).leader == VOTERS[1]
+    bench.now += 1
+    assert bench.replica.view(0).leader is None
+    (answer,) = bench.propose(NO_OP_COMMAND)
+    assert isinstance(answer, NotLeader)
+    assert answer.hint is None
+
+
 def test_who_waits_to_join_neither_campaigns_nor_leads(tmp_path: Path) -> None:
     create(tmp_path, Identity(CLUSTER, UUID(IDS[0])), None, b"")
     bench = Bench(tmp_path)

@@ -130,8 +130,8 @@ class Blocks:
             if (undoing := self._undoing.get(name)) is not None:
                 await asyncio.wait([undoing])
             while True:
-                tenure, clean = await self._granted(name, ttl)
-                if clean or not wait_out or await self._waited_out(tenure, ttl):
+                tenure, safe = await self._granted(name, ttl, wait_out=wait_out)
+                if safe or await self._waited_out(tenure, ttl):
                     return tenure
         except BaseException:
             lock.release()
@@ -166,7 +166,8 @@ class Blocks:
         self._locks[tenure.name].release()
         await asyncio.shield(self._spawn(self._release(tenure.name, tenure.epoch)))
 
-    async def _granted(self, name: str, ttl: float) -> tuple[Tenure, bool]:
+    async def _granted(self, name: str, ttl: float, *, wait_out: bool) -> tuple[Tenure, bool]:
+        """The lease; and whether the block may begin at once."""
         backoff = Backoff(self._clock, self._random)
         while not self._closing.is_set():
             before = self._clock.boottime()
@@ -175,7 +176,7 @@ class Blocks:
                 result = await asyncio.shield(asking)
             except asyncio.CancelledError:
                 # It may be granted all the same, and then nobody would hold it in earnest.
-                self._undoing[name] = self._spawn(self._undo(asking, name))
+                self._undoing[name] = self._spawn(self._undo(asking, name, wait_out))
                 raise
             except ConsensusError as error:
                 log.warning("lease %s cannot be asked for: %s", name, error)
@@ -186,18 +187,27 @@ class Blocks:
                     deadline = before + self._times.trusted(ttl)
                     tenure = Tenure(name, epoch, deadline, self._clock.boottime)
                     if tenure.left() > 0:
-                        return tenure, clean
-                    await self._release(name, epoch)
+                        return tenure, clean or not wait_out
+                    await self._give_back(name, result, wait_out)
                 case HeldByOther(_, _, revision):
                     await self._until_free(name, revision)
         raise Unavailable("the agent stops")
 
-    async def _undo(self, asking: asyncio.Task[Granted | HeldByOther], name: str) -> None:
+    async def _undo(
+        self, asking: asyncio.Task[Granted | HeldByOther], name: str, wait_out: bool
+    ) -> None:
         await asyncio.wait([asking])
         if not asking.cancelled() and asking.exception() is None:
             result = asking.result()
             if isinstance(result, Granted):
-                await self._release(name, result.epoch)
+                await self._give_back(name, result, wait_out)
+
+    async def _give_back(self, name: str, granted: Granted, wait_out: bool) -> None:
+        """Let go of what no block was entered with."""
+        # A release would say that all is clean, also of the holder before, who has still to be
+        # waited out; so that the next one does, it has to expire.
+        if granted.clean or not wait_out:
+            await self._release(name, granted.epoch)
 
     async def _release(self, name: str, epoch: int) -> None:
         try:
@@ -206,13 +216,13 @@ class Blocks:
             log.warning("lease %s could not be released and will expire: %s", name, error)
 
     async def _waited_out(self, tenure: Tenure, ttl: float) -> bool:
-        """Hold it for a ttl without using it; whether it is still held then."""
+        """Hold it for a ttl without using it; whether it is still held then.
+
+        If this is cancelled, the lease is left to expire: see :meth:`_give_back`.
+        """
         keeper = self._spawn(self.keep(tenure, ttl))
         try:
             await self._clock.sleep(ttl)
-        except BaseException:
-            self._spawn(self._release(tenure.name, tenure.epoch))
-            raise
         finally:
             keeper.cancel()
         return tenure.left() > 0

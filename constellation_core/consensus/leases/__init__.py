@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from constellation_core.consensus.leases.blocks import Blocks
 from constellation_core.consensus.leases.duties import LeaseDuties
+from constellation_core.consensus.leases.grants import Grants
 from constellation_core.consensus.leases.hold import Hold
 from constellation_core.consensus.leases.lease import Lease, LeaseLost
 from constellation_core.consensus.leases.manager import Leases, LeaseView, holder_id
@@ -10,6 +12,8 @@ from constellation_core.consensus.leases.times import LeaseTimes
 from constellation_core.consensus.leases.watchdog import ThreadWatchdog, Watchdog
 
 __all__ = [
+    "Blocks",
+    "Grants",
     "Hold",
     "Lease",
     "LeaseDuties",

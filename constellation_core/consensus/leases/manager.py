@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar
 
 import msgpack
 
-from constellation_core.consensus.access import Access
+from constellation_core.consensus.access import Access, Renewal
 from constellation_core.consensus.clock import BootClock
-from constellation_core.consensus.interface import ConsensusError, Unavailable
+from constellation_core.consensus.interface import ConsensusError
+from constellation_core.consensus.leases.blocks import Blocks
 from constellation_core.consensus.leases.hold import Hold
-from constellation_core.consensus.leases.lease import Tenure
 from constellation_core.consensus.leases.times import LeaseTimes
 from constellation_core.consensus.leases.watchdog import Watchdog
 from constellation_core.consensus.requests import Backoff, Requests
 from constellation_core.consensus.state import Entry, Query, Space
-from constellation_core.consensus.state.entries import key_fits
-from constellation_core.consensus.state.limits import MAX_KEY, MAX_TTL
 from constellation_core.consensus.state.operations import Acquire, Release
-from constellation_core.consensus.state.results import Granted, HeldByOther, Result
+from constellation_core.consensus.state.results import Granted, HeldByOther
 from constellation_core.consensus.watching import follow
 
-log = logging.getLogger("constellation.leases")
-
-T = TypeVar("T")
-
-_ATTEMPTS = 10.0
-_RELEASE = 2.0
 _ROUND_TRIP = 2.0
 _WAIT = 10.0
-_CLOSE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +80,11 @@ class Leases:
         times: LeaseTimes | None = None,
     ) -> None:
         self._access = access
-        self._requests = requests
         self._clock = clock
         self._random = random
-        self._watchdog = watchdog
-        self._holder = holder
-        self._times = times or LeaseTimes()
-        self._closing = False
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._undoing: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._holds: set[Hold] = set()
-        self._nothing_held = asyncio.Event()
-        self._nothing_held.set()
+        times = times or LeaseTimes()
+        grants = _VoterGrants(access, requests, clock, random, holder, times)
+        self._blocks = Blocks(grants, clock, random, watchdog, times)
 
     def hold(
         self,
@@ -141,21 +121,7 @@ class Leases:
         Raises:
             ValueError: for a name or a ttl that cannot be.
         """
-        seconds = self._times.ttl if ttl is None else ttl
-        if not key_fits(name):
-            raise ValueError(f"a lease's name has 1 to {MAX_KEY} bytes")
-        least = max(1.0, 6 * self._times.gather)
-        if not least <= seconds <= MAX_TTL / 1000:
-            raise ValueError(f"a ttl has {least:g} to {MAX_TTL / 1000:g} seconds")
-        return Hold(
-            self,
-            self._clock,
-            self._watchdog,
-            name,
-            ttl=seconds,
-            wait_out=wait_out,
-            on_lost=on_lost,
-        )
+        return self._blocks.hold(name, ttl=ttl, wait_out=wait_out, on_lost=on_lost)
 
     async def watch(self, name: str) -> AsyncIterator[LeaseView | None]:
         """Who holds the lease, now and after each change; ``None`` while nobody does.
@@ -182,144 +148,46 @@ class Leases:
 
     async def close(self) -> None:
         """End all blocks and release what they held; what does not end in time expires."""
-        self._closing = True
-        for hold in list(self._holds):
-            hold.lose("the agent stops")
-        try:
-            async with asyncio.timeout(_CLOSE):
-                await self._nothing_held.wait()
-                if self._tasks:
-                    await asyncio.wait(self._tasks)
-        except TimeoutError:
-            log.error("some leases could not be released and will expire")
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._blocks.close()
 
-    # What a block needs (.hold.Holder).
 
-    def entered(self, hold: Hold) -> None:
-        """A block began."""
-        self._holds.add(hold)
-        self._nothing_held.clear()
+class _VoterGrants:
+    """The voters as :class:`~.grants.Grants`."""
 
-    def left(self, hold: Hold) -> None:
-        """A block ended."""
-        self._holds.discard(hold)
-        if not self._holds:
-            self._nothing_held.set()
+    def __init__(
+        self,
+        access: Access,
+        requests: Requests,
+        clock: BootClock,
+        random: Random,
+        holder: str,
+        times: LeaseTimes,
+    ) -> None:
+        self._access = access
+        self._requests = requests
+        self._clock = clock
+        self._random = random
+        self._holder = holder
+        self._times = times
 
-    async def acquire(self, name: str, ttl: float, *, wait_out: bool) -> Tenure:
-        """Wait until this agent holds the lease, and no other block of it does.
-
-        Raises:
-            Unavailable: the agent stops.
-            ValueError: the voters refuse it for good.
-        """
-        lock = self._locks.setdefault(name, asyncio.Lock())
-        await lock.acquire()
-        try:
-            if (undoing := self._undoing.get(name)) is not None:
-                await asyncio.wait([undoing])
-            while True:
-                tenure, clean = await self._granted(name, ttl)
-                if clean or not wait_out or await self._waited_out(tenure, ttl):
-                    return tenure
-        except BaseException:
-            lock.release()
-            raise
-
-    async def keep(self, tenure: Tenure, ttl: float) -> None:
-        """Renew it; returns when it is over."""
-        interval = self._times.interval(ttl)
-        backoff = Backoff(self._clock, self._random)
-        wait = interval
-        while (left := tenure.left()) > 0:
-            await self._clock.sleep(min(wait, left))
-            before = self._clock.boottime()
-            try:
-                renewal = await self._access.renew(
-                    (tenure.epoch,), timeout=self._times.gather + min(_ROUND_TRIP, ttl / 6)
-                )
-            except ConsensusError as error:
-                log.debug("lease %s was not renewed: %s", tenure.name, error)
-                await backoff.wait()
-                wait = 0.0
-                continue
-            if tenure.epoch in renewal.lost:
-                tenure.end("the voters ended it")
-                return
-            tenure.extend(before + self._times.trusted(ttl))
-            backoff = Backoff(self._clock, self._random)
-            wait = min(interval, renewal.next_in)
-
-    async def release(self, tenure: Tenure) -> None:
-        """The block is over. Fails never, and takes a few seconds at most."""
-        self._locks[tenure.name].release()
-        await asyncio.shield(self._spawn(self._release(tenure.name, tenure.epoch)))
-
-    async def _granted(self, name: str, ttl: float) -> tuple[Tenure, bool]:
-        backoff = Backoff(self._clock, self._random)
-        while not self._closing:
-            before = self._clock.boottime()
-            asking = self._spawn(self._ask(name, ttl))
-            try:
-                result = await asyncio.shield(asking)
-            except asyncio.CancelledError:
-                # It may be granted all the same, and then nobody would hold it in earnest.
-                self._undoing[name] = self._spawn(self._undo(asking, name))
-                raise
-            except ConsensusError as error:
-                log.warning("lease %s cannot be asked for: %s", name, error)
-                await backoff.wait()
-                continue
-            match result:
-                case Granted(epoch, clean):
-                    deadline = before + self._times.trusted(ttl)
-                    tenure = Tenure(name, epoch, deadline, self._clock.boottime)
-                    if tenure.left() > 0:
-                        return tenure, clean
-                    await self._release(name, epoch)
-                case HeldByOther(_, _, revision):
-                    await self._until_free(name, revision)
-                case _:
-                    raise ValueError(f"lease {name} is refused: {result}")
-        raise Unavailable("the agent stops")
-
-    async def _ask(self, name: str, ttl: float) -> Result:
+    async def ask(self, name: str, ttl: float, *, timeout: float) -> Granted | HeldByOther:
+        # What may have been granted although it is not known is this holder's all the same: it
+        # is told so when it asks again, and it expires when it does not.
         asked = Acquire(name, self._holder, round(ttl * 1000))
-        return await self._requests.submit(asked, timeout=_ATTEMPTS)
+        result = await self._requests.submit(asked, timeout=timeout)
+        if isinstance(result, Granted | HeldByOther):
+            return result
+        raise ValueError(f"lease {name} is refused: {result}")
 
-    async def _undo(self, asking: asyncio.Task[Result], name: str) -> None:
-        await asyncio.wait([asking])
-        if not asking.cancelled() and asking.exception() is None:
-            result = asking.result()
-            if isinstance(result, Granted):
-                await self._release(name, result.epoch)
+    async def renew(self, name: str, epoch: int, ttl: float, *, timeout: float) -> Renewal:  # noqa: ARG002
+        return await self._access.renew((epoch,), timeout=self._times.gather + timeout)
 
-    async def _release(self, name: str, epoch: int) -> None:
-        try:
-            await self._requests.submit(Release(epoch), timeout=_RELEASE)
-        except ConsensusError as error:
-            log.warning("lease %s could not be released and will expire: %s", name, error)
+    async def release(self, name: str, epoch: int, *, timeout: float) -> None:  # noqa: ARG002
+        await self._requests.submit(Release(epoch), timeout=timeout)
 
-    async def _waited_out(self, tenure: Tenure, ttl: float) -> bool:
-        """Hold it for a ttl without using it; whether it is still held then."""
-        keeper = self._spawn(self.keep(tenure, ttl))
-        try:
-            await self._clock.sleep(ttl)
-        except BaseException:
-            self._spawn(self._release(tenure.name, tenure.epoch))
-            raise
-        finally:
-            keeper.cancel()
-        return tenure.left() > 0
-
-    async def _until_free(self, name: str, revision: int) -> None:
-        """Return when nobody holds the lease at some revision after this one."""
+    async def until_free(self, name: str, revision: int) -> None:
         backoff = Backoff(self._clock, self._random)
-        while not self._closing:
+        while True:
             query = Query(Space.LEASES, name, exact=True, after=revision)
             try:
                 answer = await self._access.query(
@@ -334,12 +202,6 @@ class Leases:
             if not answer.entries and (answer.gone or answer.complete):
                 return
             revision = answer.revision
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _view(entry: Entry) -> LeaseView:

@@ -22,6 +22,7 @@ from constellation_core.consensus.interface import (
     MembershipRefused,
     NotLeader,
     Role,
+    StateMachine,
     Unavailable,
     Unknown,
     Voter,
@@ -172,12 +173,14 @@ class SimulatedVoter:
     Attributes:
         host: its machine.
         state: what it drives.
+        machine: the same, where it does not drive another one.
         up: whether it answers.
     """
 
     def __init__(self, group: SimulatedGroup, name: str, host: SimulatedHost) -> None:
         self.host = host
         self.state = ReplicatedState()
+        self.machine: StateMachine = self.state
         self.up = True
         self.name = name
         self._group = group
@@ -254,7 +257,7 @@ class SimulatedVoter:
             operation = self._group.log[self._applied]
             self._applied += 1
             if operation is not None:
-                self._results[self._applied] = self.state.apply(self._applied, operation)
+                self._results[self._applied] = self.machine.apply(self._applied, operation)
         self._tell()
 
     async def _append(self, operation: bytes | None, timeout: float) -> int:

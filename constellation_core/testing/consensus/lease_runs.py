@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from constellation_core.consensus.leases import Lease, LeaseLost, Leases, LeaseTimes, holder_id
-from constellation_core.consensus.requests import Requests
-from constellation_core.testing.consensus.clients import HostWatchdog
+from constellation_core.consensus.leases import Lease, LeaseLost, LeaseTimes
 from constellation_core.testing.consensus.lease_history import Claim, FencedSink, Write
+from constellation_core.testing.consensus.sites import Site, VoterSite
 from constellation_core.testing.consensus.world import SHORT_TIMES, World
 
 LEASE = "dns-writer"
@@ -37,30 +37,22 @@ class LeaseRun:
 class _Agent:
     """One process that wants the lease again and again, and writes to the sink under it."""
 
-    def __init__(self, run: LeaseRun, world: World, name: str, times: LeaseTimes) -> None:
+    def __init__(
+        self, run: LeaseRun, world: World, site: Site, name: str, times: LeaseTimes
+    ) -> None:
         self.name = name
         self.host = world.host()
         self.lease: Lease | None = None
         self.epoch = 0
         self._run = run
         self._random = world.random
-        access = world.network.client(name, self.host)
-        self.holder = holder_id(name, self._random)
-        self.leases = Leases(
-            access,
-            Requests(access, self.host, self._random),
-            self.host,
-            self._random,
-            HostWatchdog(self.host),
-            holder=self.holder,
-            times=times,
-        )
+        self.leases = site.leases(name, self.host, times)
 
     def claim(self) -> None:
         """Note that the lease is held, if the agent would say so were it asked now."""
         if self.lease is not None and self.lease.remaining > 0:
             now = asyncio.get_running_loop().time()
-            self._run.events.append(Claim(now, self.holder, self.epoch))
+            self._run.events.append(Claim(now, self.name, self.epoch))
 
     async def work(self, sink: FencedSink) -> None:
         """For ever."""
@@ -85,7 +77,7 @@ class _Agent:
             # From here on it may stand still for any time, and write all the same.
             await asyncio.sleep(self._random.choice([0.001, 1.0]))
             await self.host.gate()
-            self._run.late += not sink.write(loop.time(), self.holder, epoch)
+            self._run.late += not sink.write(loop.time(), self.name, epoch)
             await self.host.sleep(self._random.uniform(0.01, 0.7))
         if self._random.random() < 0.1:
             raise ValueError("the body failed")
@@ -97,6 +89,7 @@ async def lease_run(
     seconds: float = 120.0,
     times: LeaseTimes = SHORT_TIMES,
     leader_times: LeaseTimes | None = None,
+    site: Callable[[World], Site] = VoterSite,
 ) -> LeaseRun:
     """Agents contend for a lease while voters, links and the agents themselves fail.
 
@@ -105,16 +98,18 @@ async def lease_run(
         seconds: for which things break.
         times: of the leases.
         leader_times: what the leader believes, where that is to be something else.
+        site: what stands on the voters.
     """
     world = World(seed, leader_times or times)
+    on = site(world)
     run, sink = LeaseRun(), FencedSink()
     agents: list[_Agent] = []
     working: dict[str, asyncio.Task[None]] = {}
 
-    async with world.running() as tasks:
+    async with on.running() as tasks:
 
         def begin(number: int, life: int) -> None:
-            agent = _Agent(run, world, f"a{number}.{life}", times)
+            agent = _Agent(run, world, on, f"a{number}.{life}", times)
             agents.append(agent)
             working[agent.name] = tasks.create_task(agent.work(sink))
 
@@ -132,7 +127,7 @@ async def lease_run(
             agent = world.random.choice(agents)
             # Whoever was killed comes back later, and there is always one at least.
             if len(agents) > 1:
-                _kill(world, agent, agents, working)
+                _kill(on, agent, agents, working)
                 number, life = agent.name[1:].split(".")
                 world.later(0.1, times.ttl, lambda: begin(int(number), int(life) + 1))
 
@@ -152,10 +147,10 @@ async def lease_run(
 
 
 def _kill(
-    world: World, agent: _Agent, agents: list[_Agent], working: dict[str, asyncio.Task[None]]
+    site: Site, agent: _Agent, agents: list[_Agent], working: dict[str, asyncio.Task[None]]
 ) -> None:
     """End it without a word: what it still says on its way out reaches nobody."""
-    world.network.forget(agent.name)
+    site.forget(agent.name)
     agent.lease = None
     working.pop(agent.name).cancel()
     agents.remove(agent)

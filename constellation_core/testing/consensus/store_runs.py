@@ -11,13 +11,12 @@ from random import Random
 from typing import Any
 
 from constellation_core.consensus.access import Access
+from constellation_core.consensus.backend import KeyValues
 from constellation_core.consensus.clock import BootClock
 from constellation_core.consensus.interface import Unavailable, Unknown
-from constellation_core.consensus.requests import Requests
-from constellation_core.consensus.state import Query, Space
-from constellation_core.consensus.store import CompareFailed, Store
-from constellation_core.testing.consensus.group import SimulatedHost
+from constellation_core.consensus.store import CompareFailed
 from constellation_core.testing.consensus.linearizability import NEVER, Call, Kind, Observation
+from constellation_core.testing.consensus.sites import Site, VoterSite
 from constellation_core.testing.consensus.world import SHORT_TIMES, World
 from constellation_core.testing.waiting import NotInTimeError, until_so
 
@@ -48,6 +47,7 @@ async def store_run(
     calls: int = 40,
     through: Callable[[Access], Access] = lambda access: access,
     honest: bool = True,
+    site: Callable[[World], Site] | None = None,
 ) -> StoreRun:
     """Clients read, write and compare while voters and links fail.
 
@@ -57,35 +57,33 @@ async def store_run(
         calls: of each client.
         through: what stands between the clients and the network, to spoil it.
         honest: see :class:`~.clients.LinkConditions`.
+        site: what stands on the voters, instead of the built-in state.
     """
     world = World(seed, SHORT_TIMES)
     world.network.conditions.honest = honest
+    on = site(world) if site else VoterSite(world, through)
     run = StoreRun()
 
-    def store(name: str, host: SimulatedHost) -> Store:
-        access = through(world.network.client(name, host))
-        return Store(access, Requests(access, host, world.random), host, world.random)
-
-    async with world.running() as tasks:
-        watching = tasks.create_task(_watch(store("watcher", world.host()), run))
+    async with on.running() as tasks:
+        watching = tasks.create_task(_watch(on.store("watcher", world.host()), run))
         breaking = tasks.create_task(world.break_things(1e9, ()))
         work: list[Coroutine[Any, Any, None]] = []
         for number in range(clients):
             # One of them is a voter itself.
             host = world.group.voters["v2"].host if number == 0 else world.host()
-            client = StoreClient(f"c{number}", store(f"c{number}", host), host, world.random, run)
+            client = StoreClient(
+                f"c{number}", on.store(f"c{number}", host), host, world.random, run
+            )
             work.append(client.work(calls))
         async with asyncio.TaskGroup() as working:
             for each in work:
                 working.create_task(each)
         breaking.cancel()
         await world.break_things(0, ())
-        leader = world.group.voters["v1"].state
 
         def caught_up() -> bool:
             # Late copies of requests may change it even now.
-            entries = leader.answer(Query(Space.KEYS, "", exact=False)).entries
-            run.stored = {entry.key: entry.value for entry in entries}
+            run.stored = dict(on.stored())
             return run.watched == run.stored
 
         with contextlib.suppress(NotInTimeError):
@@ -94,7 +92,7 @@ async def store_run(
     return run
 
 
-async def _watch(store: Store, run: StoreRun) -> None:
+async def _watch(store: KeyValues, run: StoreRun) -> None:
     async for changes in store.watch(""):
         for key in changes.gone:
             del run.watched[key]
@@ -118,7 +116,7 @@ class StoreClient:
     def __init__(
         self,
         name: str,
-        store: Store,
+        store: KeyValues,
         clock: BootClock,
         random: Random,
         run: StoreRun,

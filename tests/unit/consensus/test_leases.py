@@ -515,6 +515,32 @@ def test_what_cannot_fence_waits_out_unless_the_holder_before_was_done() -> None
     run(scenario)
 
 
+def test_who_gives_up_while_waiting_out_does_not_spare_the_next_one_the_wait() -> None:
+    async def scenario(fleet: Fleet) -> None:
+        one, two = fleet.agent("one"), fleet.agent("two")
+
+        async def enter(leases: Leases) -> float:
+            async with leases.hold("vip", wait_out=True):
+                return now()
+
+        giving_up = asyncio.create_task(enter(one))
+        await held(two, "vip")
+        await asyncio.sleep(TIMES.ttl / 2)
+        giving_up.cancel()
+        await asyncio.wait([giving_up])
+        # What was held before "one" may still do something, for as long as it always may.
+        gave_up = now()
+        assert await enter(two) - gave_up > TIMES.ttl
+        # Somebody who does not wait out releases what was given to it in vain.
+        meddling = hold_for_ever(one, "dns")
+        await ended(meddling)
+        before = now()
+        async with two.hold("dns"):
+            assert now() - before < 0.5
+
+    run(scenario)
+
+
 def test_at_the_end_blocks_are_ended_and_leases_released() -> None:
     async def scenario(fleet: Fleet) -> None:
         one, two = fleet.agent("one"), fleet.agent("two")

@@ -1,0 +1,1 @@
+"""What tests of this plugin need: real members, and simulated ones."""

@@ -13,6 +13,7 @@ from constellation_core import __version__
 from constellation_core.agent.addresses import advertised, resolve_bind
 from constellation_core.agent.bridge import EventBridge
 from constellation_core.agent.clock import SystemClock
+from constellation_core.agent.consensus.absent import AbsentConsensus
 from constellation_core.agent.data_dir import DataDir
 from constellation_core.agent.discovery import Discovery
 from constellation_core.agent.interfaces import HostAddresses
@@ -25,6 +26,7 @@ from constellation_core.agent.view import AgentView
 from constellation_core.api.server import ApiConfig, ApiServer
 from constellation_core.catalog import Catalog, CatalogConfig, node_of, with_epoch
 from constellation_core.config import ClusterKey, FileSecrets, Loaded, read_secret_file
+from constellation_core.consensus.backend import ConsensusBackend
 from constellation_core.gossip import (
     EventKind,
     Gossip,
@@ -69,6 +71,7 @@ class Agent:
         self.plugins = PluginSet(self.manager)
         self.delivery = EventDelivery(self.manager)
         self.bridge = EventBridge(self.delivery, self.journal)
+        self._consensus: ConsensusBackend = AbsentConsensus("consensus has not started yet")
         self._born = 0
         self._own_addresses: HostAddresses | None = None
         self._workloads: LocalWorkloads | None = None
@@ -256,6 +259,7 @@ class Agent:
             local_node=local_node,
             supervisor=self.supervisor,
             manager=self.manager,
+            consensus=lambda: self._consensus,
         )
 
     def _on_member(self, event: MemberEvent) -> None:

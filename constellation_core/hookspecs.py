@@ -279,7 +279,8 @@ async def leader_changed(leader: str | None, previous: str | None) -> None:
     """Another voter leads, as far as this node knows; ``None`` while nobody does.
 
     Both are names of nodes, or of members of whatever keeps consensus. Nothing is to be decided by
-    it: leases are what gives something one owner.
+    it: leases are what gives something one owner. Also called for the leader that is known when
+    the plugin starts.
     """
 
 

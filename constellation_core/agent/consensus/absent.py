@@ -39,7 +39,7 @@ class AbsentConsensus:
     def describe(self) -> Mapping[str, Any]:
         """Why there is none."""
         return {
-            "backend": self.name,
+            "backend": None,
             "available": False,
             "leader": None,
             "problems": [self._reason],

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from constellation_core.api.routing import ApiRoute
+    from constellation_core.consensus.backend import ConsensusBackend
+    from constellation_core.consensus.interface import ConsensusError, Unavailable, Unknown
+    from constellation_core.consensus.leases import Lease, LeaseLost, LeaseView
+    from constellation_core.consensus.state import Entry
+    from constellation_core.consensus.store import CompareFailed, StoreFull
+    from constellation_core.consensus.watching import Changes
     from constellation_core.hookspecs import hookimpl
     from constellation_core.model.check import DriverCheck, ExecCheck, HTTPCheck, TCPCheck
     from constellation_core.model.health import Health
@@ -27,11 +33,19 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ApiRoute": "api.routing",
+    "Changes": "consensus.watching",
+    "CompareFailed": "consensus.store",
+    "ConsensusBackend": "consensus.backend",
+    "ConsensusError": "consensus.interface",
     "DriverCheck": "model.check",
+    "Entry": "consensus.state",
     "ExecCheck": "model.check",
     "HTTPCheck": "model.check",
     "Health": "model.health",
     "Instance": "model.instance",
+    "Lease": "consensus.leases",
+    "LeaseLost": "consensus.leases",
+    "LeaseView": "consensus.leases",
     "Node": "model.node",
     "NodeState": "model.node",
     "PluginContext": "plugins.context",
@@ -41,9 +55,12 @@ _HOME = {
     "Route": "model.route",
     "Service": "model.service",
     "Sticky": "model.route",
+    "StoreFull": "consensus.store",
     "TCPCheck": "model.check",
     "TCPRoute": "model.route",
     "TLS": "model.route",
+    "Unavailable": "consensus.interface",
+    "Unknown": "consensus.interface",
     "VerifyCheck": "verify",
     "VerifyResult": "verify",
     "hookimpl": "hookspecs",
@@ -52,11 +69,19 @@ _HOME = {
 __all__ = [
     "TLS",
     "ApiRoute",
+    "Changes",
+    "CompareFailed",
+    "ConsensusBackend",
+    "ConsensusError",
     "DriverCheck",
+    "Entry",
     "ExecCheck",
     "HTTPCheck",
     "Health",
     "Instance",
+    "Lease",
+    "LeaseLost",
+    "LeaseView",
     "Node",
     "NodeState",
     "PluginContext",
@@ -66,8 +91,11 @@ __all__ = [
     "Route",
     "Service",
     "Sticky",
+    "StoreFull",
     "TCPCheck",
     "TCPRoute",
+    "Unavailable",
+    "Unknown",
     "VerifyCheck",
     "VerifyResult",
     "__version__",

@@ -11,7 +11,8 @@ like the functions below. It takes the arguments it needs, by name, and leaves o
 
 Where a hook takes a ``context``, that is the plugin's own
 :class:`~constellation_core.plugins.context.PluginContext`: its settings, a logger, the
-catalog, the local instances, secrets by name, and supervised background tasks.
+catalog, the local instances, secrets by name, leases and the store, and supervised background
+tasks.
 
 What holds for all hooks
     * All but ``register_commands`` run on the agent's event loop, so none may block it: an
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from constellation_core.api.routing import ApiRoute
+    from constellation_core.consensus.backend import ConsensusBackend
+    from constellation_core.consensus.leases import LeaseView
     from constellation_core.model.instance import Instance
     from constellation_core.model.node import Node
     from constellation_core.model.published import PublishedService
@@ -161,6 +164,21 @@ def peer_sources(context: PluginContext) -> Iterable[PeerSource]:
     """
 
 
+@hookspec
+def consensus_backend(context: PluginContext) -> ConsensusBackend | None:
+    """Return what keeps the store and the leases in place of the built-in voters.
+
+    Called before all other hooks that take a context: ``context.store``, ``context.leases`` and
+    ``context.lease`` are this backend from then on, for all plugins. It must hold for all nodes of
+    the fleet. Its ``run`` is a supervised task of the plugin; at the end ``close`` is awaited for
+    at most 10 seconds, after the plugins' ``stop`` and before the others are told goodbye.
+
+    Only one plugin may return one: a second one is ``failed``. When the plugin that has this hook
+    fails, before or later, there is no consensus on this node; the built-in voters do not step in,
+    since then two would give out leases.
+    """
+
+
 # --- lifecycle ------------------------------------------------------------------------------
 
 
@@ -235,6 +253,35 @@ async def service_changed(
 ) -> None:
     """The fleet's definition of a service changed, is new (``previous`` is ``None``), or is gone
     (``service`` is ``None``)."""
+
+
+@hookspec
+async def lease_acquired(name: str, lease: LeaseView) -> None:
+    """Some agent, maybe this one, holds the lease ``name`` now.
+
+    For display and for those who follow a leader: it may be told late, and what only the holder may
+    do is decided within ``async with context.lease(name)``, never by this. Also called for the
+    leases that are held when the plugin starts.
+    """
+
+
+@hookspec
+async def lease_lost(name: str, lease: LeaseView) -> None:
+    """The lease ``name`` is not held any more as it was: it was released, or has expired.
+
+    ``lease`` is how it was held. When another agent has it already, ``lease_acquired`` follows.
+    Changes that follow each other closely may be told as one.
+    """
+
+
+@hookspec
+async def leader_changed(leader: str | None, previous: str | None) -> None:
+    """Another voter leads, as far as this node knows; ``None`` while nobody does.
+
+    Both are names of nodes, or of members of whatever keeps consensus. Nothing is to be decided by
+    it: leases are what gives something one owner. Also called for the leader that is known when
+    the plugin starts.
+    """
 
 
 # --- decide ---------------------------------------------------------------------------------

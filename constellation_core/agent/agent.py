@@ -13,6 +13,8 @@ from constellation_core import __version__
 from constellation_core.agent.addresses import advertised, resolve_bind
 from constellation_core.agent.bridge import EventBridge
 from constellation_core.agent.clock import SystemClock
+from constellation_core.agent.consensus.keeping import AgentConsensus, Surroundings
+from constellation_core.agent.consensus.tags import TAG
 from constellation_core.agent.data_dir import DataDir
 from constellation_core.agent.discovery import Discovery
 from constellation_core.agent.interfaces import HostAddresses
@@ -69,6 +71,9 @@ class Agent:
         self.plugins = PluginSet(self.manager)
         self.delivery = EventDelivery(self.manager)
         self.bridge = EventBridge(self.delivery, self.journal)
+        self.consensus = AgentConsensus(
+            self.manager, self.supervisor, self.bridge, self.journal, self.clock
+        )
         self._born = 0
         self._own_addresses: HostAddresses | None = None
         self._workloads: LocalWorkloads | None = None
@@ -137,12 +142,24 @@ class Agent:
                 ),
                 view,
             )
-            self.plugins.contribute(
-                configs, self._parts(gossip, catalog, workloads), api, workloads
+            self.plugins.make_contexts(configs, self._parts(gossip, catalog, workloads))
+            around = Surroundings(
+                settings,
+                key,
+                gossip,
+                discovery,
+                self.data_dir,
+                lambda text: _set_tag(gossip, TAG, text),
             )
+            self.consensus.choose(around, self.plugins.contexts)
+            self.plugins.contribute(api, workloads)
             await api.start()
             stack.push_async_callback(api.close)
-            gossip.set_meta(encode_tags(self._tags(catalog.epoch, api.address)))
+            _set_tag(gossip, "api", _api_tag(api.address))
+            # While others still know this node, and nothing of a plugin holds a lease any more.
+            stack.push_async_callback(self.consensus.stop)
+            stack.push_async_callback(self._end_plugin_tasks)
+            self.consensus.start()
 
             catalog.subscribe(self.bridge.on_catalog)
             self.supervisor.spawn("core", "discovery", discovery.run)
@@ -227,19 +244,17 @@ class Agent:
             may_advertise=own.may_advertise if self._own_addresses is not None else None,
             keyring=Keyring([key.derive(_GOSSIP_KEY)]) if key is not None else None,
             delegate=catalog,
-            meta=encode_tags(self._tags(epoch, None)),
+            meta=encode_tags(self._tags(epoch)),
             incarnation=epoch,
             rng=self._rng,
         )
         holder.append(gossip)
         return gossip, catalog
 
-    def _tags(self, epoch: int, api: tuple[str, int] | None) -> dict[str, str]:
+    def _tags(self, epoch: int) -> dict[str, str]:
         tags = {"version": __version__, BORN_TAG: f"{self._born:x}"}
         if self._settings.agent.region:
             tags["region"] = self._settings.agent.region
-        if api is not None:
-            tags["api"] = f"[{api[0]}]:{api[1]}" if ":" in api[0] else f"{api[0]}:{api[1]}"
         return with_epoch(tags, epoch)
 
     def _parts(self, gossip: Gossip, catalog: Catalog, workloads: LocalWorkloads) -> AgentParts:
@@ -256,6 +271,7 @@ class Agent:
             local_node=local_node,
             supervisor=self.supervisor,
             manager=self.manager,
+            consensus=lambda: self.consensus.backend,
         )
 
     def _on_member(self, event: MemberEvent) -> None:
@@ -271,7 +287,8 @@ class Agent:
 
     def _plugin_started(self, name: str, catalog: Catalog) -> None:
         self.delivery.open(name)
-        self.bridge.introduce(name, catalog)
+        watch = self.consensus.watch
+        self.bridge.introduce(name, catalog, watch.leases, watch.leader)
 
     def _plugin_failed(self, name: str, reason: str) -> None:
         self.journal.add("plugin-failed", name, reason)
@@ -280,11 +297,24 @@ class Agent:
 
     async def _end_plugin(self, name: str) -> None:
         await self.delivery.drop(name)
+        await self.consensus.plugin_failed(name)
         await self.supervisor.cancel(name)
+
+    async def _end_plugin_tasks(self) -> None:
+        await asyncio.gather(*map(self.supervisor.cancel, self.manager.active))
 
     def _choose_driver(self, service: Service, drivers: Sequence[str]) -> str | None:
         answer = self.manager.decide("choose_driver", service=service, drivers=list(drivers))
         return str(answer[1]) if answer is not None else None
+
+
+def _set_tag(gossip: Gossip, name: str, text: str) -> None:
+    gossip.set_meta(encode_tags({**gossip.local.tags, name: text}))
+
+
+def _api_tag(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _read_token(loaded: Loaded) -> str | None:

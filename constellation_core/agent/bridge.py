@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from constellation_core.agent.journal import EventJournal
 from constellation_core.catalog import Catalog, Change, InstanceChanged, ServiceChanged, node_of
+from constellation_core.consensus.leases import LeaseView
 from constellation_core.gossip import EventKind, MemberEvent
 from constellation_core.model.instance import Instance
 from constellation_core.model.node import NodeState
@@ -79,7 +81,39 @@ class EventBridge:
         else:
             self._on_service(change)
 
-    def introduce(self, name: str, catalog: Catalog) -> None:
+    def lease_acquired(self, name: str, lease: LeaseView) -> None:
+        """Some agent holds a lease now."""
+        self._publish("lease_acquired", ("lease", name), name=name, lease=lease)
+        self._journal.add(
+            "lease-acquired", name, f"is held by {lease.node}", node=lease.node, epoch=lease.epoch
+        )
+
+    def lease_lost(self, name: str, lease: LeaseView, successor: LeaseView | None) -> None:
+        """A lease is not held any more as it was; ``successor`` is how it is held now."""
+        self._publish("lease_lost", ("lease", name), name=name, lease=lease)
+        passed_on = f", but by {successor.node}" if successor is not None else ""
+        self._journal.add(
+            "lease-lost",
+            name,
+            f"is not held by {lease.node} any more{passed_on}",
+            node=lease.node,
+            epoch=lease.epoch,
+        )
+
+    def leader_changed(self, leader: str | None, previous: str | None) -> None:
+        """Another voter leads, or none."""
+        subject = ("consensus", "leader")
+        self._publish("leader_changed", subject, leader=leader, previous=previous)
+        self._journal.add(
+            "leader-changed",
+            leader or previous or "",
+            "leads consensus" if leader is not None else "leads consensus no more",
+            previous=previous,
+        )
+
+    def introduce(
+        self, name: str, catalog: Catalog, leases: Mapping[str, LeaseView], leader: str | None
+    ) -> None:
         """Tell a plugin that has just started what is there already."""
         for member in catalog.nodes():
             if member.name != catalog.node and member.state in (NodeState.ALIVE, NodeState.SUSPECT):
@@ -92,6 +126,14 @@ class EventBridge:
         for instance in catalog.instances():
             known = {"instance": instance, "previous": None}
             event = PluginEvent("instance_changed", ("instance", instance.id), known)
+            self._delivery.publish(event, only=name)
+        for lease_name, lease in leases.items():
+            held = {"name": lease_name, "lease": lease}
+            event = PluginEvent("lease_acquired", ("lease", lease_name), held)
+            self._delivery.publish(event, only=name)
+        if leader is not None:
+            leads = {"leader": leader, "previous": None}
+            event = PluginEvent("leader_changed", ("consensus", "leader"), leads)
             self._delivery.publish(event, only=name)
 
     def _on_instance(self, instance: Instance | None, previous: Instance | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -63,6 +64,20 @@ class Discovery:
         self._saved: set[Address] = set()
         self.address_warning = ""
         self.results: dict[str, JoinResult] = {}
+        self._tried = asyncio.Event()
+
+    @property
+    def told_of_others(self) -> bool:
+        """Whether the settings name other nodes, or plugins that know of some."""
+        host, port = self._gossip.local.address
+        own = f"{_literal(host)}:{port}"
+        return bool(self._sources) or any(seed != own for seed in self._seeds)
+
+    async def first_attempt(self, limit: float) -> None:
+        """Wait until it was tried once to find others, but not longer than ``limit`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._tried.wait()
 
     async def run(self) -> None:
         """Join until it works, and again whenever this node is alone; never returns."""
@@ -78,6 +93,7 @@ class Discovery:
             if self._alone():
                 await self._try(first)
                 wait = min(_LONGEST_RETRY, wait * 2) if self._alone() else _FIRST_RETRY
+            self._tried.set()
             self._save()
             await self._clock.sleep(wait if self._alone() else _SAVE_EVERY)
 

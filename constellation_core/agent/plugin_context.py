@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from constellation_core.consensus.backend import ConsensusBackend, KeyValues, LeaseHolder
+from constellation_core.consensus.leases import Lease
 from constellation_core.model.node import Node
 from constellation_core.plugins.context import CatalogView, Clock, LocalInstances, Secrets
 from constellation_core.plugins.manager import PluginManager
@@ -27,6 +30,7 @@ class AgentParts:
     local_node: Callable[[], Node]
     supervisor: Supervisor
     manager: PluginManager
+    consensus: Callable[[], ConsensusBackend]
 
 
 class AgentPluginContext:
@@ -54,6 +58,27 @@ class AgentPluginContext:
         folder = self._parts.data_dir / "plugins" / self.name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
+
+    @property
+    def store(self) -> KeyValues:
+        """Keys and values of the fleet."""
+        return self._parts.consensus().store
+
+    @property
+    def leases(self) -> LeaseHolder:
+        """Leases of this agent."""
+        return self._parts.consensus().leases
+
+    def lease(
+        self,
+        name: str,
+        *,
+        ttl: float | None = None,
+        wait_out: bool = False,
+        on_lost: Callable[[], None] | None = None,
+    ) -> AbstractAsyncContextManager[Lease]:
+        """A block that runs while this agent, and in it this block alone, holds the lease."""
+        return self.leases.hold(name, ttl=ttl, wait_out=wait_out, on_lost=on_lost)
 
     def spawn(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
         """Run a supervised background task."""

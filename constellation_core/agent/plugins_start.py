@@ -58,16 +58,13 @@ class PluginSet:
                 self.manager.fail(name, f"config_model gave no usable model: {explain(error)}")
         return configs
 
-    def contribute(
-        self,
-        configs: Mapping[str, Any],
-        parts: AgentParts,
-        api: ApiServer,
-        workloads: LocalWorkloads,
-    ) -> None:
-        """Make the contexts and take what the plugins add."""
+    def make_contexts(self, configs: Mapping[str, Any], parts: AgentParts) -> None:
+        """Give each plugin its context."""
         for name in self.manager.active:
             self.contexts[name] = AgentPluginContext(name, configs.get(name), parts)
+
+    def contribute(self, api: ApiServer, workloads: LocalWorkloads) -> None:
+        """Take what the plugins add; they have their contexts."""
         self._each("api_routes", lambda name, routes: api.add_routes(name, self._routes(routes)))
         self._each("verify_checks", self._add_checks)
         self._each("runtime_driver", lambda _, driver: workloads.add_driver(driver))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
+from constellation_core.agent.consensus.checks import consensus_checks
 from constellation_core.gossip import Path
 from constellation_core.model.node import NodeState
 from constellation_core.plugins.guard import bounded, explain
@@ -84,6 +85,7 @@ def core_checks(view: AgentView) -> list[VerifyCheck]:
         VerifyCheck("gossip.address", lambda: _advertised(view)),
         VerifyCheck("gossip.paths", lambda: _paths(view)),
         VerifyCheck("catalog.replica", lambda: _catalog(view)),
+        *consensus_checks(lambda: view.consensus_backend, view.clock_rates),
     ]
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from constellation_core import __version__
 from constellation_core.agent import verify
+from constellation_core.agent.consensus.checks import ClockRates
+from constellation_core.agent.consensus.following import ConsensusWatch
 from constellation_core.agent.discovery import Discovery
 from constellation_core.agent.journal import EventJournal
 from constellation_core.agent.logs import FleetLogs, Lines
@@ -18,6 +20,7 @@ from constellation_core.agent.services_file import ServicesFile
 from constellation_core.api.errors import RefusedError
 from constellation_core.catalog import Catalog
 from constellation_core.config import ClusterKey, Loaded
+from constellation_core.consensus.backend import ConsensusBackend
 from constellation_core.gossip import Address, Gossip, Member, Path, Tally
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
@@ -58,6 +61,7 @@ class AgentView:
         self.started = False
         self._agent = agent
         self._began = agent.clock.monotonic()
+        self.clock_rates = ClockRates()
 
     @property
     def journal(self) -> EventJournal:
@@ -107,6 +111,7 @@ class AgentView:
                 "queued": self.catalog.queued,
                 **asdict(self.catalog.stats),
             },
+            "consensus": {**self.consensus(), "leases": len(self._watch.leases)},
             "plugins": self.plugins(enabled_only=True),
             "tasks": [asdict(task) for task in self._agent.supervisor.statuses()],
             "events_waiting": self._agent.delivery.backlog(),
@@ -145,6 +150,14 @@ class AgentView:
             )
         return listed
 
+    def leases(self) -> Sequence[Mapping[str, Any]]:
+        """Who holds which lease, as last heard."""
+        return self._watch.rows()
+
+    def consensus(self) -> Mapping[str, Any]:
+        """How consensus stands."""
+        return self.consensus_backend.describe()
+
     async def verify(self) -> Sequence[Mapping[str, Any]]:
         """Run the checks of the core and of all plugins in use."""
         checks = {"core": verify.core_checks(self), **self._agent.plugins.checks}
@@ -177,6 +190,15 @@ class AgentView:
         self._agent.shut_down()
 
     # --- parts -------------------------------------------------------------------------------
+
+    @property
+    def consensus_backend(self) -> ConsensusBackend:
+        """What keeps consensus at the moment."""
+        return self._agent.consensus.backend
+
+    @property
+    def _watch(self) -> ConsensusWatch:
+        return self._agent.consensus.watch
 
     @property
     def isolated(self) -> bool:

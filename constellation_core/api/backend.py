@@ -41,6 +41,13 @@ class Backend(Protocol):
     def instances(self) -> Sequence[Document]: ...
     def plugins(self) -> Sequence[Document]: ...
 
+    def leases(self) -> Sequence[Document]:
+        """Who holds which lease, as last heard."""
+
+    def consensus(self) -> Document:
+        """How consensus stands; ``backend``, ``available``, ``leader`` and ``problems`` are always
+        there."""
+
     async def verify(self) -> Sequence[Document]:
         """Run all checks."""
 

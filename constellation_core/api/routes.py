@@ -34,6 +34,7 @@ class CoreRoutes:
             ApiRoute("GET", "/api/v1/services", self._services, summary="Services in the fleet"),
             ApiRoute("GET", "/api/v1/instances", self._instances, summary="Instances in the fleet"),
             ApiRoute("GET", "/api/v1/leases", self._leases, summary="Who owns what"),
+            ApiRoute("GET", "/api/v1/consensus", self._consensus, summary="Voters and leader"),
             ApiRoute("GET", "/api/v1/events", self._events, summary="Events; SSE when asked for"),
             ApiRoute("GET", "/api/v1/plugins", self._plugins, summary="Plugins and their states"),
             ApiRoute("GET", "/api/v1/verify", self._verify, "control", "Run all checks"),
@@ -70,8 +71,10 @@ class CoreRoutes:
         return json_response(instances)
 
     async def _leases(self, _request: web.Request) -> web.Response:
-        # Nothing has an owner before there is consensus; that is what an empty list says.
-        return json_response([])
+        return json_response(self._backend.leases())
+
+    async def _consensus(self, _request: web.Request) -> web.Response:
+        return json_response(self._backend.consensus())
 
     async def _plugins(self, _request: web.Request) -> web.Response:
         return json_response(self._backend.plugins())

@@ -191,7 +191,10 @@ def _doubtful(settings: Settings, sources: Sources) -> list[Problem]:
             Problem(message, sources.name, place.line, place.column, key, nearest=near, table=key)
         )
     if not settings.gossip.encryption and not settings.gossip.bind.is_loopback:
-        message = f"anyone who reaches {settings.gossip.bind} can speak for any node"
+        message = (
+            f"anyone who reaches {settings.gossip.bind} can speak for any node, and without a key "
+            "there is no consensus"
+        )
         warnings.append(Problem(message, sources.name, key="gossip.encryption"))
     if settings.api.control and not settings.api.bind.is_loopback:
         message = f"the token crosses the network unencrypted: bind is {settings.api.bind}"

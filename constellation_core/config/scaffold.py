@@ -68,6 +68,7 @@ def initialise(
     plugins: Sequence[str] = (),
     key_file: Path | None = None,
     services: bool = False,
+    voters: int | None = None,
 ) -> Initialised:
     """Write ``path`` and, beside it, ``cluster.key``; nothing that exists is overwritten.
 
@@ -83,6 +84,7 @@ def initialise(
         key_file: the key of the cluster to join, copied from one of its nodes; it is put
             beside ``path``. Without it a new key is made.
         services: also write a sample ``services.py``, and name it in ``path``.
+        voters: ``[consensus] voters``; by default 3.
 
     Raises:
         ConfigError: when a file exists, cannot be written, or an argument is no valid setting.
@@ -111,6 +113,8 @@ def initialise(
         active["agent", "services"] = SERVICES_NAME
     active["gossip", "bind"] = "0.0.0.0:7946" if bind is None else bind
     active["gossip", "join"] = list(join)
+    if voters is not None:
+        active["consensus", "voters"] = voters
 
     written: list[Path] = []
     try:
@@ -141,7 +145,7 @@ def initialise(
         key_created=key_file is None,
         fingerprint=key.fingerprint(),
         services=services_path if services else None,
-        next_steps=tuple(_next_steps(path, key_path, key_file is None, bool(join))),
+        next_steps=tuple(_next_steps(path, key_path, key_file is None, bool(join), voters)),
     )
 
 
@@ -162,7 +166,9 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
-def _next_steps(path: Path, key_path: Path, new_key: bool, joins: bool) -> list[str]:
+def _next_steps(
+    path: Path, key_path: Path, new_key: bool, joins: bool, voters: int | None
+) -> list[str]:
     steps = []
     if new_key and joins:
         steps.append(
@@ -174,5 +180,19 @@ def _next_steps(path: Path, key_path: Path, new_key: bool, joins: bool) -> list[
             f"Other nodes need a copy of {key_path}: constellation init --key-file COPY "
             f"--join THIS_HOST:7946"
         )
+    steps.append(_about_voters(voters))
     steps.append(f"Start the agent: constellation agent --config {path}")
     return steps
+
+
+def _about_voters(voters: int | None) -> str:
+    if voters == 1:
+        return (
+            "One agent keeps what must have one owner (leases, the store), so nothing is leased "
+            "while its host is down. With three hosts: [consensus] voters = 3 on all of them."
+        )
+    return (
+        "What must have one owner (leases, the store) needs three hosts: two protect nothing, "
+        "since neither can be spared. With two, let a third machine, however small, be a witness: "
+        "constellation init --witness. On a single host: --voters 1. (docs/operations.md)"
+    )

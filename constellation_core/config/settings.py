@@ -207,14 +207,67 @@ class CatalogSettings(Section):
 
 
 class ConsensusSettings(Section):
-    """Agreement on what must have one owner. Accepted and checked in this version, but without
-    effect: it comes with consensus itself."""
+    """Agreement on what must have one owner: leases and the store. A few agents, the voters, keep
+    its log; the others ask them over the gossip port. Needs [gossip] encryption."""
 
     bind: BindAddress = Field(
         default=Address("0.0.0.0", 7947),
-        description="Where to listen for the other voters, TCP.",
+        description="Where to listen for the other voters, TCP, while this agent is one. A port "
+        "that cannot be bound costs this agent its vote and nothing else.",
     )
-    voters: Voters = Field(default=3, description="How many agents hold the log: 1, 3, 5 or 7.")
+    advertise: AdvertisedAddress | None = Field(
+        default=None,
+        description="The address that the other voters are told, where it differs from bind. Port "
+        "0 stands for the port of bind. By default the address of bind or, when that is all "
+        "addresses, the one that gossip tells the other nodes.",
+        json_schema_extra={"example": "100.64.0.1:7947"},
+    )
+    voters: Voters = Field(
+        default=3,
+        description="How many agents hold the log: 1, 3, 5 or 7, the same on every node. The "
+        "first time, consensus begins when so many may vote; later there is 1 while fewer than 3 "
+        "may. With 3 one may be lost, with 5 two; with 1 none.",
+    )
+    vote: Flag = Field(
+        default=True,
+        description="Whether this agent may be a voter. They are chosen, replaced and spread over "
+        "the regions by themselves.",
+    )
+    settle: Real = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="Seconds for which the agents that may vote must not have changed before they "
+        "found consensus.",
+    )
+    stable_after: Real = Field(
+        default=30.0,
+        ge=0,
+        le=3_600,
+        description="Seconds for which an agent must have been alive before it is made a voter.",
+    )
+    catch_up: Real = Field(
+        default=30.0,
+        ge=1,
+        le=3_600,
+        description="Seconds within which a new voter must have the log, or it is taken out again.",
+    )
+    replace_after: Real = Field(
+        default=300.0,
+        ge=1,
+        le=86_400,
+        description="Seconds after which a voter that is dead is replaced. Longer than a host "
+        "takes to restart.",
+    )
+
+    @field_validator("bind")
+    @classmethod
+    def _same_port_again(cls, bind: Address) -> Address:
+        if not bind.port:
+            raise ValueError(
+                "expected a port; 0 is none, since voters are found at the same one after a restart"
+            )
+        return bind
 
 
 class ApiSettings(Section):

@@ -100,7 +100,8 @@ class ConsensusBackend(Protocol):
     def describe(self) -> Mapping[str, Any]:
         """How things stand, ready for JSON: members, who leads, what is wrong. Holds no secret.
 
-        ``backend``, ``available`` (whether it was of use lately), ``leader`` (a name or
-        ``None``) and ``problems`` (sentences for people) are always there.
+        ``backend`` (its name, or ``None`` where there is none), ``available`` (whether it was of
+        use lately), ``leader`` (a name or ``None``) and ``problems`` (sentences for people) are
+        always there.
         """
         ...

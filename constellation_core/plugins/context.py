@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
@@ -13,6 +14,10 @@ from constellation_core.model.node import Node
 from constellation_core.model.published import PublishedService
 from constellation_core.model.service import Service
 from constellation_core.runtime import RuntimeStatus
+
+if TYPE_CHECKING:
+    from constellation_core.consensus.backend import KeyValues, LeaseHolder
+    from constellation_core.consensus.leases import Lease
 
 
 class Clock(Protocol):
@@ -130,6 +135,9 @@ class PluginContext(Protocol):
         catalog: what is where, in the whole fleet.
         local: what runs here.
         secrets: secrets by name.
+        store: small keys and values, the same on every node. All plugins share it: let keys begin
+            with the plugin's name.
+        leases: who holds which lease, and :meth:`lease` in full. Names are shared by all plugins.
     """
 
     @property
@@ -152,6 +160,46 @@ class PluginContext(Protocol):
     def local(self) -> LocalInstances: ...
     @property
     def secrets(self) -> Secrets: ...
+    @property
+    def store(self) -> KeyValues: ...
+    @property
+    def leases(self) -> LeaseHolder: ...
+
+    def lease(
+        self,
+        name: str,
+        *,
+        ttl: float | None = None,
+        wait_out: bool = False,
+        on_lost: Callable[[], None] | None = None,
+    ) -> AbstractAsyncContextManager[Lease]:
+        """A block that runs while this agent, and in it this block alone, holds a lease.
+
+        ::
+
+            async with context.lease("dns-writer") as lease:
+                while True:
+                    plan = await compare(wanted, actual)
+                    lease.check()
+                    await provider.write(plan, fence=lease.epoch)
+
+        Entering waits until the lease is free, so it belongs into a task of :meth:`spawn` rather
+        than into ``start``. When the lease is lost, the body is cancelled at its current ``await``
+        and the block raises :class:`~constellation_core.LeaseLost`. When the agent stops, the
+        body is cancelled and the lease released.
+
+        Args:
+            name: 1 to 256 bytes; the same lease on every node.
+            ttl: seconds after which another may have it when this machine dies; 45 by default.
+            wait_out: for what cannot refuse an old epoch: unless the holder before released the
+                lease, the body begins a ttl later.
+            on_lost: called once when the lease is lost, possibly on another thread, also while
+                the event loop is held up: for what the block runs outside of the event loop.
+
+        Raises:
+            ValueError: for a name or a ttl that cannot be.
+            Unavailable: when it is entered: this agent has no consensus, or stops.
+        """
 
     def spawn(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
         """Run ``function()`` as a supervised task until the agent stops.

@@ -72,23 +72,32 @@ class Supervisor:
         self._statuses[key] = status
         task = asyncio.create_task(self._run(status, function), name=f"{owner}:{name}")
         self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        task.add_done_callback(lambda _: self._forget(key, task))
 
     def statuses(self) -> Sequence[TaskStatus]:
         """All tasks, those that are done too, by owner and name."""
         return [self._statuses[key] for key in sorted(self._statuses)]
 
-    async def cancel(self, owner: str) -> None:
-        """Cancel all tasks of one owner and wait for their end."""
-        await self._cancel([key for key in self._tasks if key[0] == owner])
+    async def cancel(self, owner: str, name: str | None = None) -> None:
+        """Cancel all tasks of one owner, or the one of that name, and wait for the end."""
+        await self._cancel(
+            [key for key in self._tasks if key[0] == owner and name in (None, key[1])]
+        )
 
     async def close(self) -> None:
         """Cancel everything and wait for the end."""
         await self._cancel(list(self._tasks))
 
     async def _cancel(self, keys: Sequence[tuple[str, str]]) -> None:
-        for task in await cancel_all([self._tasks[key] for key in keys], grace=_CANCEL_GRACE):
+        tasks = {self._tasks[key]: key for key in keys}
+        for task in await cancel_all(list(tasks), grace=_CANCEL_GRACE):
             log.warning("task %s takes no notice of its cancellation; left behind", task.get_name())
+            # It is not waited for again.
+            self._forget(tasks[task], task)
+
+    def _forget(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
 
     async def _run(self, status: TaskStatus, function: Callable[[], Awaitable[None]]) -> None:
         wait = 1.0

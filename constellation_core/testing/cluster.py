@@ -66,12 +66,14 @@ class LocalNode:
         folder: its settings, data and log.
         gossip: ``HOST:PORT``.
         api: URL of its API, without a path.
+        consensus: ``HOST:PORT`` for the other voters.
     """
 
     name: str
     folder: Path
     gossip: str
     api: str
+    consensus: str
 
     @property
     def config_file(self) -> Path:
@@ -132,6 +134,7 @@ class LocalCluster:
                 folder / name,
                 f"{self._host(name)}:{self.ports.pick()}",
                 f"http://{self._host(name)}:{self.ports.pick()}",
+                f"{self._host(name)}:{self.ports.pick()}",
             )
             for name in names
         }
@@ -336,6 +339,7 @@ class LocalCluster:
         document: dict[str, dict[str, Any]] = {
             "agent": agent,
             "gossip": {"bind": node.gossip, "join": others, "key_file": "cluster.key"},
+            "consensus": {"bind": node.consensus},
             "api": {"bind": node.api.removeprefix("http://")},
             "plugins": {"enabled": list(self._plugins)},
         }

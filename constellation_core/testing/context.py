@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from constellation_core.consensus.leases import Lease
 from constellation_core.model.node import Node
 from constellation_core.testing.catalog import FakeCatalog
+from constellation_core.testing.consensus.memory import MemoryConsensus
 from constellation_core.testing.local import FakeLocalInstances, FakeSecrets
 from constellation_core.testing.manual_clock import ManualClock
 
@@ -29,13 +31,19 @@ class FakeContext:
         domain: ``[agent] domain``.
         data_dir: the plugin's folder, usually pytest's ``tmp_path``; without it, asking for
             ``context.data_dir`` is an error.
+        node: the local node's name.
+        consensus: shared by the contexts of one test that agree with each other; its clock is
+            theirs. Without it this context is alone.
 
     Attributes:
         catalog: a :class:`FakeCatalog`, empty and warm.
         local: a :class:`FakeLocalInstances`, empty.
         secrets: a :class:`FakeSecrets`, empty.
         clock: a :class:`ManualClock`.
-        node: the local node, ``node-a``.
+        node: the local node.
+        consensus: what :attr:`store` and leases are kept by.
+        store: keys and values in memory.
+        leases: in memory, held by :attr:`node`.
         spawned: what the plugin gave to :meth:`spawn`, by name; run by :meth:`running`.
         hook_calls: ``(hook, arguments)`` of every :meth:`call_hook`.
         hook_answers: what :meth:`call_hook` answers, by hook; nothing for other hooks.
@@ -48,13 +56,19 @@ class FakeContext:
         config: Any = None,
         domain: str = "example.com",
         data_dir: Path | None = None,
+        node: str = "node-a",
+        consensus: MemoryConsensus | None = None,
     ) -> None:
         self.name = name
         self.config = config
         self.domain = domain
         self.log = logging.getLogger(f"constellation.plugins.{name}")
-        self.node = Node("node-a", "127.0.0.1", 7946)
-        self.clock = ManualClock()
+        self.node = Node(node, "127.0.0.1", 7946)
+        self.consensus = consensus or MemoryConsensus()
+        self.clock: ManualClock = self.consensus.clock
+        backend = self.consensus.agent(node)
+        self.store = backend.store
+        self.leases = backend.leases
         self.catalog = FakeCatalog()
         self.local = FakeLocalInstances()
         self.secrets = FakeSecrets()
@@ -72,6 +86,17 @@ class FakeContext:
             raise RuntimeError("the plugin asks for its data_dir: FakeContext(data_dir=tmp_path)")
         self._data_dir.mkdir(parents=True, exist_ok=True)
         return self._data_dir
+
+    def lease(
+        self,
+        name: str,
+        *,
+        ttl: float | None = None,
+        wait_out: bool = False,
+        on_lost: Callable[[], None] | None = None,
+    ) -> AbstractAsyncContextManager[Lease]:
+        """A block that holds a lease, among the contexts that share :attr:`consensus`."""
+        return self.leases.hold(name, ttl=ttl, wait_out=wait_out, on_lost=on_lost)
 
     def spawn(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
         """Note the task. It runs only within :meth:`running`."""

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "quickstart.md"
-PORTS = ("7946", "7956", "8081", "8091", "8000")
+PORTS = ("7946", "7956", "7957", "8081", "8091", "8000")
 PATIENCE = 30.0
 """Seconds in which a command must come to print what the page shows."""
 
@@ -38,13 +38,14 @@ class Page:
             self.text = re.sub(rf":{port}\b", f":{picker.pick()}", self.text)
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
-        # The page listens on the API's default port; here that one may be taken.
+        # The page's first node has the default ports; here they may be taken.
         (api,) = set(re.findall(r"http://127.0.0.1:(\d+)/api/traefik", self.text))
         self.environ = {
             "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
             "HOME": str(folder),
             "CONSTELLATION_CONFIG": "node-a/agent.toml",
             "CONSTELLATION_API_BIND": f"127.0.0.1:{api}",
+            "CONSTELLATION_CONSENSUS_BIND": f"127.0.0.1:{picker.pick()}",
             "COLUMNS": "200",
         }
 

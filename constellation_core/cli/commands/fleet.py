@@ -116,12 +116,29 @@ def _route(route: dict[str, Any]) -> str:
 
 
 def leases(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show who owns what; empty until this version has consensus."""
-    rows = AgentClient.from_config(config).get("/api/v1/leases")
+    """Show who owns what: every lease of the fleet, with its holder and epoch."""
+    client = AgentClient.from_config(config)
+    rows = client.get("/api/v1/leases")
     if as_json:
         output.print_json(rows)
-    else:
-        output.say("no leases")
+        return
+    consensus = client.get("/api/v1/consensus")
+    output.print_table(
+        ("LEASE", "NODE", "EPOCH", "TTL", "HELD"),
+        [
+            (
+                output.escaped(row["name"]),
+                output.escaped(row["node"]),
+                str(row["epoch"]),
+                output.duration(row["ttl"]),
+                output.duration(row["held"]) if row["held"] is not None else "",
+            )
+            for row in rows
+        ],
+        "no leases",
+    )
+    if not consensus["available"]:
+        output.warn(f"this may be old: {'; '.join(consensus['problems'])}")
 
 
 def register(app: typer.Typer) -> None:

@@ -38,6 +38,20 @@ def init(
     services: Annotated[
         bool, typer.Option("--services", help="Write a sample services.py.")
     ] = False,
+    voters: Annotated[
+        int | None,
+        typer.Option(
+            help="How many agents keep leases and the store: 1, 3, 5 or 7; the same on every node. "
+            "[default: 3]"
+        ),
+    ] = None,
+    witness: Annotated[
+        bool,
+        typer.Option(
+            "--witness",
+            help="For a small machine beside two hosts: enable no plugin; the agent only votes.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented agent.toml and a cluster key; nothing that exists is overwritten."""
@@ -45,7 +59,10 @@ def init(
     from constellation_core.plugins.discovery import installed_plugins
 
     available = {each.name for each in installed_plugins()}
-    wanted = plugin or [each for each in ("process", "monitor", "traefik") if each in available]
+    if witness and (plugin or services):
+        raise CliError("a witness has no plugins and no services", "leave out one or the other")
+    usual = () if witness else ("process", "monitor", "traefik")
+    wanted = plugin or [each for each in usual if each in available]
     missing = [each for each in wanted if each not in available]
     if missing:
         known = ", ".join(sorted(available)) or "none"
@@ -59,6 +76,7 @@ def init(
             plugins=wanted,
             key_file=key_file,
             services=services,
+            voters=voters,
         )
     except SecretError as error:
         raise CliError(str(error)) from None

@@ -71,6 +71,7 @@ def _show(status: dict[str, Any]) -> None:
             f"  [yellow]{catalog['outdone']} times others held what this node never "
             "published[/yellow]"
         )
+    _show_consensus(status["consensus"])
     for name, seconds in catalog["held_back"].items():
         console.print(
             f"  [yellow]{output.escaped(name)} recovered, but changes too often: told in "
@@ -115,6 +116,22 @@ def _show(status: dict[str, Any]) -> None:
         ],
         "no background tasks",
     )
+
+
+def _show_consensus(consensus: dict[str, Any]) -> None:
+    console = output.console()
+    parts = [output.escaped(consensus["backend"] or "off")]
+    if consensus["leader"] is not None:
+        parts.append(f"led by {output.escaped(consensus['leader'])}")
+    voters = consensus.get("voters") or []
+    if voters:
+        names = ", ".join(each["node"] or f"voter {each['id'][:8]}" for each in voters)
+        parts.append(f"{len(voters)} of {consensus['wanted']} voters: {output.escaped(names)}")
+    parts.append(f"{consensus['leases']} leases")
+    state = "" if consensus["available"] else "  [yellow]not available[/yellow]"
+    console.print(f"consensus  {', '.join(parts)}{state}")
+    for problem in consensus["problems"]:
+        console.print(f"  [yellow]{output.escaped(problem)}[/yellow]")
 
 
 def _kinds(*tallies: dict[str, dict[str, int]]) -> str:

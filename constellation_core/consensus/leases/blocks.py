@@ -141,7 +141,8 @@ class Blocks:
         """Renew it; returns when it is over."""
         interval = self._times.interval(ttl)
         backoff = Backoff(self._clock, self._random)
-        wait = interval
+        # A grant that was long in coming is as old as the request for it.
+        wait = max(0.0, tenure.left() - (self._times.trusted(ttl) - interval))
         while (left := tenure.left()) > 0:
             await self._clock.sleep(min(wait, left))
             before = self._clock.boottime()

@@ -150,8 +150,12 @@ class Hold:
         """The lease is lost; called once, on any thread."""
         with contextlib.suppress(RuntimeError):  # the event loop may be closed by now
             self._loop.call_soon_threadsafe(self._cancel)
-        if self._on_lost is not None:
+        if self._on_lost is None:
+            return
+        try:
             self._on_lost()
+        except BaseException:  # whatever it raises, the watchdog goes on
+            log.exception("what was to be done about the loss of lease %s failed", self._name)
 
     def _cancel(self) -> None:
         # A callback of the loop: the task is suspended, so the body gets it before its end.

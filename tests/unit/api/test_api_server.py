@@ -81,6 +81,12 @@ class Backend:
     def plugins(self) -> Sequence[Mapping[str, Any]]:
         return []
 
+    def leases(self) -> Sequence[Mapping[str, Any]]:
+        return [{"name": "dns-writer", "node": "node-a", "epoch": 7}]
+
+    def consensus(self) -> Mapping[str, Any]:
+        return {"backend": "raft", "available": True, "leader": "node-a", "problems": []}
+
     async def verify(self) -> Sequence[Mapping[str, Any]]:
         return [{"check": "x", "status": "ok"}]
 
@@ -239,7 +245,9 @@ async def test_reading(running: Running) -> None:
     running.backend.reasons = ["not warm"]
     assert await running.tcp("/readyz") == (503, {"ready": False, "reasons": ["not warm"]})
     assert (await running.tcp("/healthz"))[0] == 200
-    assert await running.tcp("/api/v1/leases") == (200, [])
+    held = [{"name": "dns-writer", "node": "node-a", "epoch": 7}]
+    assert await running.tcp("/api/v1/leases") == (200, held)
+    assert (await running.tcp("/api/v1/consensus"))[1]["leader"] == "node-a"
     found = await running.tcp("/api/v1/instances?service=api")
     assert [each["id"] for each in found[1]] == ["api.node-b"]
     index = (await running.tcp("/api/v1"))[1]

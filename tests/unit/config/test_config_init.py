@@ -112,6 +112,19 @@ def test_a_second_node_takes_the_key_of_the_first(tmp_path: Path) -> None:
     assert not any("new key" in step for step in second.next_steps)
 
 
+def test_it_says_that_two_hosts_protect_nothing_and_what_does(tmp_path: Path) -> None:
+    usual = " ".join(initialise(tmp_path / "a").next_steps)
+    assert "two protect nothing" in usual
+    assert "--witness" in usual
+    assert load(tmp_path / "a" / "agent.toml", {}).settings.consensus.voters == 3
+    lone = initialise(tmp_path / "b", voters=1)
+    assert "while its host is down" in " ".join(lone.next_steps)
+    assert load(lone.config, {}).settings.consensus.voters == 1
+    with pytest.raises(ConfigError, match="voters"):
+        initialise(tmp_path / "c", voters=2)
+    assert not (tmp_path / "c").exists() or not any((tmp_path / "c").iterdir())
+
+
 def test_a_key_that_lies_there_already_can_be_used(tmp_path: Path) -> None:
     key = ClusterKey.generate()
     path = tmp_path / "cluster.key"

@@ -266,6 +266,27 @@ def test_trust_counts_from_before_the_request_was_sent() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("waited", [1.0, 2.5, 4.0])
+def test_a_grant_that_was_long_in_coming_is_renewed_all_the_sooner(waited: float) -> None:
+    async def scenario(fleet: Fleet) -> None:
+        leases = fleet.agent("one")
+        fleet.cut("one")
+        asked = now()
+
+        async def heal() -> None:
+            await asyncio.sleep(waited)
+            fleet.cut()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(heal())
+            async with leases.hold("dns", ttl=6) as lease:
+                assert now() - asked >= waited
+                await asyncio.sleep(60)
+                lease.check()
+
+    run(scenario)
+
+
 def test_a_machine_that_slept_finds_its_lease_lost() -> None:
     async def scenario(fleet: Fleet) -> None:
         leases = fleet.agent("one")
@@ -557,6 +578,35 @@ def test_at_the_end_blocks_are_ended_and_leases_released() -> None:
         with pytest.raises(Unavailable):
             async with one.hold("a"):
                 pytest.fail("entered after the end")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError])
+def test_what_a_loss_is_answered_with_may_fail_and_harms_no_other_lease(
+    error: type[BaseException],
+) -> None:
+    async def scenario(fleet: Fleet) -> None:
+        one, two = fleet.agent("one"), fleet.agent("two")
+        called: list[str] = []
+
+        async def body(name: str) -> None:
+            def fail() -> None:
+                called.append(name)
+                raise error("on purpose")
+
+            async with one.hold(name, on_lost=fail):
+                await asyncio.sleep(1e9)
+
+        tasks = [asyncio.create_task(body(name)) for name in ("dns", "vip")]
+        await held(two, "dns")
+        await held(two, "vip")
+        await one.close()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(each) for each in results] == [LeaseLost, LeaseLost]
+        assert sorted(called) == ["dns", "vip"]
+        async with two.hold("dns"), two.hold("vip"):
+            pass
 
     run(scenario)
 

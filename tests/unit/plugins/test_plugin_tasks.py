@@ -77,6 +77,10 @@ async def test_a_task_that_cannot_be_cancelled_does_not_hold_up_the_end(
     async with asyncio.timeout(10):
         await supervisor.close()
     assert "plugin:stubborn takes no notice" in caplog.text
+    # It was waited for once, and its name is free again.
+    monkeypatch.setattr(tasks, "_CANCEL_GRACE", 60.0)
+    async with asyncio.timeout(10):
+        await supervisor.close()
     # It was told to end, so its failure starts nothing anew.
     release.set()
     async with asyncio.timeout(10):

@@ -23,10 +23,18 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The group a voter belongs to, and its own id."""
+    """The group a voter belongs to, and its own id.
+
+    Attributes:
+        cluster: the group's UUID.
+        voter: the voter's UUID.
+        generation: which of the files in the directory are this voter's: 0 for those that the
+            directory was made with, and one more with each recovery (see :mod:`.recovery`).
+    """
 
     cluster: UUID
     voter: UUID
+    generation: int = 0
 
     @property
     def id(self) -> str:
@@ -36,7 +44,13 @@ class Identity:
 
 def write_identity(path: Path, identity: Identity, faults: FaultPoint = no_faults) -> None:
     """Write the file durably."""
-    document = {"version": _VERSION, "cluster": str(identity.cluster), "voter": identity.id}
+    document: dict[str, object] = {
+        "version": _VERSION,
+        "cluster": str(identity.cluster),
+        "voter": identity.id,
+    }
+    if identity.generation:
+        document["generation"] = identity.generation
     replace_file(path, json.dumps(document).encode(), faults, "identity")
 
 
@@ -50,7 +64,10 @@ def read_identity(path: Path) -> Identity | None:
         document = json.loads(path.read_bytes())
         if document["version"] != _VERSION:
             raise Corrupt(f"{path} has version {document['version']}; this engine reads {_VERSION}")
-        return Identity(UUID(document["cluster"]), UUID(document["voter"]))
+        generation = document.get("generation", 0)
+        if type(generation) is not int or generation < 0:
+            raise Corrupt(f"{path} cannot be read")
+        return Identity(UUID(document["cluster"]), UUID(document["voter"]), generation)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -16,20 +16,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from constellation_core.consensus.engine import records
-from constellation_core.consensus.engine.commands import MEMBERSHIP, Entry, check_command
+from constellation_core.consensus.engine.commands import MEMBERSHIP, Entry
 from constellation_core.consensus.engine.identity import Identity
+from constellation_core.consensus.engine.replay import replay, write_header
 from constellation_core.consensus.files import FaultPoint, no_faults, replace_file, write_all
 from constellation_core.consensus.interface import Corrupt
 
-_HEADER = struct.Struct("<8s16s16sI")
-_MAGIC = b"CNSTJNL1"
 RESERVE = 256 * 1024
 """Bytes, in production."""
 
@@ -216,55 +213,18 @@ class Journal:
             data = self._path.read_bytes()
         except FileNotFoundError:
             raise Corrupt(f"{self._path} is missing") from None
-        _check_header(self._path, data, self._identity)
-        self._entries, self._changes = [], ()
-        commit = 0
-        end = _HEADER.size
-        while (record := records.parse(data, end)) is not None:
-            commit = max(commit, self._replay(record))
-            end = record.end
-        if end < len(data) and records.durable_beyond(data, end):
-            raise Corrupt(f"{self._path} is damaged at byte {end}, where it was durable")
-        if not self._entries:
-            raise Corrupt(f"{self._path} has no entries")
-        if commit > self._last:
-            raise Corrupt(f"{self._path} ends at index {self._last}, but {commit} was committed")
-        self._commit = max(self._commit, commit)
-        self._end = self._room = end
+        found = replay(data, self._identity)
+        if found.problem is not None:
+            raise Corrupt(f"{self._path} {found.problem}")
+        self._entries, self._changes = found.entries, tuple(found.changes)
+        self._term, self._voted_for = found.term, found.voted_for
+        self._commit = max(self._commit, found.commit)
+        self._end = self._room = found.end
         self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        os.lseek(self._fd, end, os.SEEK_SET)
-        if end < len(data):
-            os.ftruncate(self._fd, end)
+        os.lseek(self._fd, found.end, os.SEEK_SET)
+        if found.end < len(data):
+            os.ftruncate(self._fd, found.end)
             self._datasync(self._fd)
-
-    def _replay(self, record: records.Record) -> int:
-        """Take in one record; gives the commit index it tells of, else 0."""
-        try:
-            if record.kind == records.ENTRY:
-                (index, term), command = records.parse_numbers(record.payload, 2)
-                check_command(command)
-                if self._entries:
-                    _, last, last_term = self._entries[-1]
-                    if index != last + 1 or term < last_term:
-                        raise ValueError(f"entry {index} follows {last}")
-                self._remember((command, index, term))
-            elif record.kind == records.TRUNCATE:
-                (index,), _ = records.parse_numbers(record.payload, 1)
-                self._forget(index)
-                if not self._entries:
-                    raise ValueError("the whole log was dropped")
-            elif record.kind == records.TERM:
-                (self._term,), voted_for = records.parse_numbers(record.payload, 1)
-                self._voted_for = voted_for.decode() or None
-            elif record.kind == records.MARK:
-                return self._last - records.parse_mark(record.payload)[1]
-            else:
-                raise ValueError(f"a record of kind {record.kind}")
-        except (ValueError, IndexError, struct.error) as error:
-            raise Corrupt(
-                f"{self._path} makes no sense before byte {record.end}: {error}"
-            ) from error
-        return 0
 
 
 def write_journal(
@@ -275,8 +235,7 @@ def write_journal(
 
 
 def _file(identity: Identity, entries: Sequence[Entry], term: int, voted_for: str | None) -> bytes:
-    head = _HEADER.pack(_MAGIC, identity.cluster.bytes, identity.voter.bytes, 0)[:-4]
-    data = bytearray(head + zlib.crc32(head).to_bytes(4, "little"))
+    data = bytearray(write_header(identity))
     data += records.encode(len(data), records.TERM, _term_payload(term, voted_for))
     for command, index, each_term in entries:
         payload = records.numbers(index, each_term) + command
@@ -287,14 +246,3 @@ def _file(identity: Identity, entries: Sequence[Entry], term: int, voted_for: st
 
 def _term_payload(term: int, voted_for: str | None) -> bytes:
     return records.numbers(term) + (voted_for or "").encode()
-
-
-def _check_header(path: Path, data: bytes, identity: Identity) -> None:
-    head = data[: _HEADER.size]
-    if len(head) < _HEADER.size or zlib.crc32(head[:-4]) != int.from_bytes(head[-4:], "little"):
-        raise Corrupt(f"{path} has no valid header")
-    magic, cluster, voter, _ = _HEADER.unpack(head)
-    if magic != _MAGIC:
-        raise Corrupt(f"{path} is not a journal of this version")
-    if (cluster, voter) != (identity.cluster.bytes, identity.voter.bytes):
-        raise Corrupt(f"{path} is the journal of another voter")

@@ -43,9 +43,10 @@ _GENESIS: tuple[Entry, Entry] = ((NO_OP_COMMAND, 1, 0), (NO_OP_COMMAND, 2, 0))
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The files in a voter's directory."""
+    """The files in a voter's directory; ``generation`` as in :class:`~.identity.Identity`."""
 
     directory: Path
+    generation: int = 0
 
     @property
     def identity(self) -> Path:
@@ -55,17 +56,21 @@ class Paths:
     @property
     def journal(self) -> Path:
         """Term, vote and entries."""
-        return self.directory / "journal"
+        return self.directory / f"journal{self._suffix}"
 
     @property
     def snapshot(self) -> Path:
         """The state that stands for older entries."""
-        return self.directory / "snapshot"
+        return self.directory / f"snapshot{self._suffix}"
 
     @property
     def lock(self) -> Path:
         """Held by the process that uses the directory."""
         return self.directory / "lock"
+
+    @property
+    def _suffix(self) -> str:
+        return f".{self.generation}" if self.generation else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +145,15 @@ def open_storage(
         Corrupt: something in it cannot be trusted.
         Unavailable: another process uses it, or it was never set up.
     """
-    paths = Paths(directory)
-    identity = read_identity(paths.identity)
-    if identity is None:
+    if read_identity(Paths(directory).identity) is None:
         raise Unavailable(f"{directory} is not a voter's")
-    lock = DirectoryLock(paths.lock)
+    lock = DirectoryLock(Paths(directory).lock)
     try:
+        # Read under the lock: a recovery changes it.
+        identity = read_identity(Paths(directory).identity)
+        if identity is None:
+            raise Corrupt(f"{directory} has lost its identity")
+        paths = Paths(directory, identity.generation)
         snapshot = read_snapshot(paths.snapshot, identity.cluster)
         options = {} if datasync is None else {"datasync": datasync}
         journal = Journal(paths.journal, identity, faults=faults, reserve=reserve, **options)
@@ -163,12 +171,17 @@ def open_storage(
 def align(journal: Journal, snapshot: Snapshot) -> None:
     """Make the journal begin with the snapshot's two entries, and keep what rightly follows."""
     last = journal.entry(snapshot.index)
-    if last is not None and last[2] == snapshot.term:
-        kept: list[Entry] = list(journal[snapshot.index - journal[0][1] + 1 :])
-    else:
-        kept = []
+    kept = following(journal[:], snapshot)
     if journal[0] != snapshot.previous or last is None or last[2] != snapshot.term:
         journal.reset([snapshot.previous, snapshot.last, *kept])
+
+
+def following(entries: Sequence[Entry], snapshot: Snapshot) -> list[Entry]:
+    """Those of a log's entries that rightly follow the snapshot."""
+    at = snapshot.index - entries[0][1] if entries else -1
+    if 0 <= at < len(entries) and entries[at][2] == snapshot.term:
+        return list(entries[at + 1 :])
+    return []
 
 
 def _align(journal: Journal, snapshot: Snapshot | None) -> None:

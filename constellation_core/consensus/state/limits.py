@@ -36,5 +36,5 @@ MAX_RESULTS = 4 * 1024 * 1024
 MAX_RELEASED = 1024
 """Names of which it is remembered that their last holder released them."""
 
-MAX_JUMP = 1 << 40
+MAX_JUMP = 1 << 52
 """How far :class:`~.operations.Recover` may move the counters at once."""

@@ -109,6 +109,12 @@ class ReplicatedState:
         """Operations up to this version are allowed."""
         return self._contents.version
 
+    @property
+    def counted(self) -> int:
+        """The lowest of the counters that :class:`~.operations.Recover` moves."""
+        contents = self._contents
+        return min(contents.leases.epoch, contents.sessions.last, contents.revision)
+
     def leases(self) -> tuple[Held, ...]:
         """The leases that are held, by name.
 

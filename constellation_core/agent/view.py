@@ -13,6 +13,7 @@ from constellation_core import __version__
 from constellation_core.agent import verify
 from constellation_core.agent.consensus.checks import ClockRates
 from constellation_core.agent.consensus.following import ConsensusWatch
+from constellation_core.agent.consensus.raft import RaftConsensus
 from constellation_core.agent.discovery import Discovery
 from constellation_core.agent.journal import EventJournal
 from constellation_core.agent.logs import FleetLogs, Lines
@@ -21,6 +22,7 @@ from constellation_core.api.errors import RefusedError
 from constellation_core.catalog import Catalog
 from constellation_core.config import ClusterKey, Loaded
 from constellation_core.consensus.backend import ConsensusBackend
+from constellation_core.consensus.interface import Unavailable
 from constellation_core.gossip import Address, Gossip, Member, Path, Tally
 from constellation_core.model.health import Health
 from constellation_core.model.instance import Instance
@@ -157,6 +159,27 @@ class AgentView:
     def consensus(self) -> Mapping[str, Any]:
         """How consensus stands."""
         return self.consensus_backend.describe()
+
+    async def consensus_backup(self) -> bytes:
+        """A backup of the replicated state.
+
+        Raises:
+            RefusedError: this agent holds none.
+        """
+        backend = self.consensus_backend
+        if not isinstance(backend, RaftConsensus):
+            raise RefusedError(
+                "no-voters",
+                "there is nothing to back up: the built-in voters keep no consensus here",
+                "constellation consensus status",
+            )
+        try:
+            return await backend.backup(self._agent.clock.time())
+        except Unavailable as error:
+            voters = ", ".join(str(each["node"]) for each in backend.describe()["voters"])
+            raise RefusedError(
+                "not-a-voter", str(error), f"ask one of the voters: {voters or 'none is known'}"
+            ) from error
 
     async def verify(self) -> Sequence[Mapping[str, Any]]:
         """Run the checks of the core and of all plugins in use."""

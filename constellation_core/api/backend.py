@@ -48,6 +48,12 @@ class Backend(Protocol):
         """How consensus stands; ``backend``, ``available``, ``leader`` and ``problems`` are always
         there."""
 
+    async def consensus_backup(self) -> bytes:
+        """A backup of the replicated state, as :mod:`constellation_core.consensus.backups` has it.
+
+        Raises ``RefusedError`` when this agent holds none.
+        """
+
     async def verify(self) -> Sequence[Document]:
         """Run all checks."""
 

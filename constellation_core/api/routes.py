@@ -35,6 +35,9 @@ class CoreRoutes:
             ApiRoute("GET", "/api/v1/instances", self._instances, summary="Instances in the fleet"),
             ApiRoute("GET", "/api/v1/leases", self._leases, summary="Who owns what"),
             ApiRoute("GET", "/api/v1/consensus", self._consensus, summary="Voters and leader"),
+            ApiRoute(
+                "GET", "/api/v1/consensus/backup", self._backup, "control", "A copy of the state"
+            ),
             ApiRoute("GET", "/api/v1/events", self._events, summary="Events; SSE when asked for"),
             ApiRoute("GET", "/api/v1/plugins", self._plugins, summary="Plugins and their states"),
             ApiRoute("GET", "/api/v1/verify", self._verify, "control", "Run all checks"),
@@ -75,6 +78,10 @@ class CoreRoutes:
 
     async def _consensus(self, _request: web.Request) -> web.Response:
         return json_response(self._backend.consensus())
+
+    async def _backup(self, _request: web.Request) -> web.Response:
+        content = await self._backend.consensus_backup()
+        return web.Response(body=content, content_type="application/octet-stream")
 
     async def _plugins(self, _request: web.Request) -> web.Response:
         return json_response(self._backend.plugins())

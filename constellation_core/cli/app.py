@@ -14,6 +14,7 @@ from constellation_core.cli import output
 from constellation_core.cli.commands import (
     agent,
     config,
+    consensus,
     control,
     events,
     fleet,
@@ -44,6 +45,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         module.register(app)
     app.add_typer(plugins.app, name="plugins")
     app.add_typer(config.app, name="config")
+    app.add_typer(consensus.app, name="consensus")
     offers = find_offers(COMMANDS, PLUGINS)
     add_standalone_commands(app, offers)
     add_plugin_commands(app, _config_of(arguments), offers)

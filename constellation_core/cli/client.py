@@ -54,6 +54,10 @@ class AgentClient:
         """
         return self._call("GET", path)
 
+    def get_bytes(self, path: str) -> bytes:
+        """What is at ``path``, as it is. Raises as :meth:`get`."""
+        return self._read("GET", path)
+
     def post(self, path: str) -> Any:
         """Ask for a change; the answer. Raises as :meth:`get`."""
         return self._call("POST", path)
@@ -74,15 +78,22 @@ class AgentClient:
             connection.close()
 
     def _call(self, method: str, path: str) -> Any:
+        answer = self._read(method, path)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise CliError(f"the agent's answer cannot be read: {error}") from None
+
+    def _read(self, method: str, path: str) -> bytes:
         from http.client import HTTPException
 
         connection, response = self._open(method, path, {}, _TIMEOUT)
         try:
             self._check(response)
-            return json.loads(response.read())
+            return response.read()
         except TimeoutError:
             raise CliError(f"the agent did not answer within {_TIMEOUT:g} s") from None
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, HTTPException) as error:
             raise CliError(f"the agent's answer cannot be read: {error}") from None
         finally:
             connection.close()

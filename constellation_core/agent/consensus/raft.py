@@ -16,8 +16,9 @@ from constellation_core.agent.consensus.describe import describe
 from constellation_core.agent.consensus.fleet import Fleet, Own
 from constellation_core.agent.consensus.questions import Questions
 from constellation_core.agent.consensus.usefulness import NotedAccess
+from constellation_core.consensus import backups
 from constellation_core.consensus.clock import BootClock
-from constellation_core.consensus.interface import EngineStatus, Role
+from constellation_core.consensus.interface import EngineStatus, Role, Unavailable
 from constellation_core.consensus.leases import Leases, ThreadWatchdog, holder_id
 from constellation_core.consensus.remote import ConsensusService, LocalFirst, RemoteAccess
 from constellation_core.consensus.requests import Requests
@@ -136,6 +137,17 @@ class RaftConsensus:
     def describe(self) -> Mapping[str, Any]:
         """See :meth:`~constellation_core.consensus.backend.ConsensusBackend.describe`."""
         return describe(self, self._gossip.local.name)
+
+    async def backup(self, at: float) -> bytes:
+        """A backup from this agent's voter, taken ``at`` these seconds since 1970.
+
+        Raises:
+            Unavailable: this agent has no voter that runs.
+        """
+        running, standing = self.voter, self.standing
+        if running is None or standing is None or standing.cluster is None:
+            raise Unavailable("this agent does not vote, so it holds no copy")
+        return await backups.take(running.engine, running.state, cluster=standing.cluster, at=at)
 
     # --- life -----------------------------------------------------------------------------------
 

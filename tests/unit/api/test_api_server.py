@@ -22,6 +22,8 @@ from constellation_core.runtime import LogLine
 from constellation_core.testing.waiting import until_so
 
 Answer = tuple[int, Any]
+BACKUP = b"\x00bytes\xff" * 3_000_000
+"""Larger than one that the store's limits allow."""
 
 
 class Journal:
@@ -58,6 +60,7 @@ class Backend:
         self.journal = Journal()
         self.asked: list[str] = []
         self.reasons: list[str] = []
+        self.votes = True
         self.ended = asyncio.Event()
 
     def not_ready(self) -> Sequence[str]:
@@ -86,6 +89,11 @@ class Backend:
 
     def consensus(self) -> Mapping[str, Any]:
         return {"backend": "raft", "available": True, "leader": "node-a", "problems": []}
+
+    async def consensus_backup(self) -> bytes:
+        if not self.votes:
+            raise RefusedError("not-a-voter", "this agent does not vote", "ask node-a")
+        return BACKUP
 
     async def verify(self) -> Sequence[Mapping[str, Any]]:
         return [{"check": "x", "status": "ok"}]
@@ -183,6 +191,7 @@ CONTROL = [
     ("POST", "/api/v1/leave"),
     ("GET", "/api/v1/verify"),
     ("GET", "/api/v1/instances/web.node-a/logs"),
+    ("GET", "/api/v1/consensus/backup"),
 ]
 
 
@@ -237,6 +246,18 @@ async def test_the_socket_may_do_everything_and_is_for_owner_and_group(running: 
             }
         },
     )
+
+
+async def test_a_backup_comes_as_it_is_or_not_at_all(running: Running) -> None:
+    connector = aiohttp.UnixConnector(str(running.socket))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get("http://agent/api/v1/consensus/backup") as answer,
+    ):
+        assert await answer.read() == BACKUP
+    running.backend.votes = False
+    status, document = await running.unix("/api/v1/consensus/backup")
+    assert (status, document["error"]["code"]) == (409, "not-a-voter")
 
 
 async def test_reading(running: Running) -> None:

@@ -25,8 +25,8 @@ def show_status(document: Mapping[str, Any]) -> None:
             console.print(f"{name:10} {output.escaped(document[key])}")
     if "role" in document:
         console.print(
-            f"log        {output.escaped(document['role'])} in term {document['term']}, committed up "
-            f"to {document['commit_index']}, {document['log_entries']} entries in "
+            f"log        {output.escaped(document['role'])} in term {document['term']}, committed "
+            f"up to {document['commit_index']}, {document['log_entries']} entries in "
             f"{output.size(document['log_bytes'])}"
         )
     console.print(f"voters     {len(document['voters'])} of {document['wanted']}")

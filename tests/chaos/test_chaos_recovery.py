@@ -26,7 +26,7 @@ from constellation_core.consensus.state.results import Granted
 from constellation_core.consensus.store import Store
 from constellation_core.testing.consensus.control import Gone
 from constellation_core.testing.consensus.crashes import CrashGroup, VoterProcess
-from constellation_core.testing.consensus.socket_access import SocketAccess
+from constellation_core.testing.consensus.sockets import socket_access
 from constellation_core.testing.waiting import until, until_so
 
 pytestmark = pytest.mark.chaos
@@ -75,12 +75,13 @@ class Writer:
 @contextlib.asynccontextmanager
 async def client(group: CrashGroup, prefix: str, epoch: int = 0) -> AsyncIterator[Writer]:
     sockets = {each.voter.id: each.control for each in group.voters}
-    access, clock, chance = SocketAccess(sockets, 0), SystemBootClock(), SystemRandom()
+    access, caller = socket_access(sockets, 0)
+    clock, chance = SystemBootClock(), SystemRandom()
     requests = Requests(access, clock, chance)
     try:
         yield Writer(Store(access, requests, clock, chance), requests, prefix, epoch=epoch)
     finally:
-        await access.close()
+        await caller.close()
 
 
 @contextlib.asynccontextmanager

@@ -173,9 +173,9 @@ def consensus_backend(context: PluginContext) -> ConsensusBackend | None:
     the fleet. Its ``run`` is a supervised task of the plugin; at the end ``close`` is awaited for
     at most 10 seconds, after the plugins' ``stop`` and before the others are told goodbye.
 
-    Only one plugin may return one: a second one is ``failed``. When the plugin that has this hook
-    fails, before or later, there is no consensus on this node; the built-in voters do not step in,
-    since then two would give out leases.
+    Only one plugin may return one: a second one is ``failed``. When an enabled plugin that has this
+    hook fails, before or later, there is no consensus on this node; the built-in voters do not step
+    in, since then two would give out leases.
     """
 
 

@@ -97,6 +97,7 @@ class Agent:
             stack.enter_context(self.manager.stalls.installed())
             self.manager.on_failed = self._plugin_failed
             self.manager.load(settings.plugins.enabled, installed_plugins())
+            self.consensus.note_keepers()
             configs = self.plugins.configure(self._loaded)
 
             stack.push_async_callback(self.supervisor.close)

@@ -1,4 +1,4 @@
-"""What the agent keeps on disk: a lock, the epoch of its rows, and the nodes it has met."""
+"""What the agent keeps on disk: a lock, the epoch of its rows, whom it has met, and the like."""
 
 from __future__ import annotations
 
@@ -78,6 +78,17 @@ class DataDir:
     def save_epoch(self, epoch: int) -> None:
         """Remember the epoch in use."""
         self._write("epoch", f"{epoch}\n")
+
+    def consensus_plugin(self) -> str:
+        """The plugin that kept consensus in an earlier life; ``""`` when there was none."""
+        try:
+            return (self.path / "consensus-plugin").read_text().strip()
+        except (OSError, ValueError):
+            return ""
+
+    def save_consensus_plugin(self, name: str) -> None:
+        """Remember which plugin keeps consensus; ``""`` for none."""
+        self._write("consensus-plugin", f"{name}\n")
 
     def peers(self) -> set[Address]:
         """Addresses of nodes from an earlier life; empty when there is nothing usable."""

@@ -30,7 +30,7 @@ from constellation_core.plugins.tasks import Supervisor
 log = logging.getLogger("constellation.consensus")
 
 _KEY = "constellation consensus v1"
-_OWNER = "consensus"
+_OWNER, _TASK = "consensus", "backend"
 _HOOK = "consensus_backend"
 _ADDRESS_WAIT = 5.0
 """Seconds to wait at most for the first peers to say where they see this node."""
@@ -89,6 +89,13 @@ class AgentConsensus:
         self._supervisor = supervisor
         self.backend: ConsensusBackend = AbsentConsensus("consensus has not started yet")
         self.watch = ConsensusWatch(lambda: self.backend, bridge, journal, clock)
+        self._keepers: set[str] = set()
+
+    def note_keepers(self) -> None:
+        """Note which plugins would keep consensus, before any of them can fail for its settings."""
+        self._keepers = {
+            name for name in self._manager.active if self._manager.implements(name, _HOOK)
+        }
 
     def choose(self, around: Surroundings, contexts: Mapping[str, Any]) -> None:
         """Take the backend that a plugin brings, or else the built-in one.
@@ -97,14 +104,19 @@ class AgentConsensus:
             around: the agent.
             contexts: of the plugins, by name, in their order.
         """
-        self.backend = self._brought(contexts) or _built_in(around)
+        self.backend = (
+            self._brought(contexts) or self._missing(around.data_dir) or _built_in(around)
+        )
         if isinstance(self.backend, BroughtConsensus):
+            _remember(around.data_dir, self.backend.plugin)
             # So that nobody founds something beside it.
             around.tell(self.backend.name)
+        elif isinstance(self.backend, RaftConsensus):
+            _remember(around.data_dir, "")
 
     def start(self) -> None:
         """Have it going, and follow it."""
-        self._supervisor.spawn(_OWNER, self.backend.name, self.backend.run)
+        self._supervisor.spawn(_OWNER, _TASK, self.backend.run)
         self._supervisor.spawn(_OWNER, "leases", self.watch.follow_leases)
         self._supervisor.spawn(_OWNER, "leader", self.watch.follow_leader)
 
@@ -120,32 +132,42 @@ class AgentConsensus:
             self.backend = AbsentConsensus(f"plugin {name}, which keeps consensus, has failed")
             self.watch.switched()
             await backend.close()
-            await self._supervisor.cancel(_OWNER, backend.name)
+            await self._supervisor.cancel(_OWNER, _TASK)
 
-    def _brought(self, contexts: Mapping[str, Any]) -> ConsensusBackend | None:
-        found: ConsensusBackend | None = None
+    def _brought(self, contexts: Mapping[str, Any]) -> BroughtConsensus | None:
+        found: BroughtConsensus | None = None
         for name, context in contexts.items():
-            if not self._manager.implements(name, _HOOK):
-                continue
             brought = self._manager.contribute(name, _HOOK, context=context)
-            if name not in self._manager.active:
-                found = found or AbsentConsensus(
-                    f"plugin {name}, which should keep consensus, has failed"
-                )
-            elif brought is not None:
-                found = self._accept(name, brought, found)
+            if brought is None:
+                continue
+            if found is not None:
+                self._manager.fail(name, f"plugin {found.plugin} keeps consensus already")
+                continue
+            try:
+                found = BroughtConsensus(name, brought, self._manager)
+            except Exception as error:  # noqa: BLE001 - a plugin may return anything
+                reason = f"what {_HOOK} returned cannot be used: {explain(error)}"
+                self._manager.fail(name, reason)
         return found
 
-    def _accept(self, name: str, brought: Any, found: ConsensusBackend | None) -> ConsensusBackend:
-        if isinstance(found, BroughtConsensus):
-            self._manager.fail(name, f"plugin {found.plugin} keeps consensus already")
-            return found
-        try:
-            return BroughtConsensus(name, brought, self._manager)
-        except Exception as error:  # noqa: BLE001 - a plugin may return anything
-            reason = f"what {_HOOK} returned cannot be used: {explain(error)}"
-            self._manager.fail(name, reason)
-            return AbsentConsensus(f"plugin {name}, which should keep consensus, has failed")
+    def _missing(self, data_dir: DataDir) -> ConsensusBackend | None:
+        """Nothing, because of a plugin that should keep consensus, or did, and has failed."""
+        keepers = self._keepers | {data_dir.consensus_plugin()}
+        for state in self._manager.states():
+            if state.failed and state.name in keepers:
+                return AbsentConsensus(
+                    f"plugin {state.name}, which should keep consensus, has failed"
+                )
+        return None
+
+
+def _remember(data_dir: DataDir, plugin: str) -> None:
+    if data_dir.consensus_plugin() == plugin:
+        return
+    try:
+        data_dir.save_consensus_plugin(plugin)
+    except OSError as error:
+        log.warning("cannot write to %s: %s", data_dir.path, error.strerror)
 
 
 def _built_in(around: Surroundings) -> ConsensusBackend:

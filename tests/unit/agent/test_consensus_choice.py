@@ -55,6 +55,7 @@ class World:
         journal = EventJournal(self.clock)
         bridge = EventBridge(EventDelivery(self.manager), journal)
         self.consensus = AgentConsensus(self.manager, self.supervisor, bridge, journal, self.clock)
+        self.consensus.note_keepers()
         self.told: list[str] = []
         self.around = Surroundings(
             Settings(),
@@ -156,6 +157,22 @@ async def test_when_who_should_keep_it_fails_the_built_in_voters_do_not_step_in(
     assert world.manager.active == ["other"]
 
 
+async def test_nor_do_they_when_it_fails_for_its_settings(tmp_path: Path) -> None:
+    world = World(tmp_path, etcd=memory())
+    world.manager.fail("etcd", "its table is wrong")
+    assert isinstance(world.choose(ClusterKey.generate()), AbsentConsensus)
+
+
+async def test_nor_when_what_kept_it_before_cannot_even_be_imported(tmp_path: Path) -> None:
+    assert isinstance(World(tmp_path, etcd=memory()).choose(), BroughtConsensus)
+    world = World(tmp_path)
+    world.manager.load(["etcd"], [])
+    backend = world.choose(ClusterKey.generate())
+    assert "plugin etcd" in backend.describe()["problems"][0]
+    # Whoever takes it out of the settings wants the voters.
+    assert isinstance(World(tmp_path).choose(ClusterKey.generate()), RaftConsensus)
+
+
 class Odd:
     """A backend whose every word is odd."""
 
@@ -199,7 +216,7 @@ async def test_what_it_raises_ends_nothing_else(tmp_path: Path) -> None:
     world = World(tmp_path, odd=odd)
     world.choose()
     async with world.started():
-        (status,) = [each for each in world.supervisor.statuses() if each.name == "odd"]
+        (status,) = [each for each in world.supervisor.statuses() if each.name == "backend"]
         assert "on purpose" in status.last_error
         await world.consensus.stop()
     assert odd.closed == 1

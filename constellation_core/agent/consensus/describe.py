@@ -11,13 +11,6 @@ from constellation_core.consensus.voters.network import Part
 if TYPE_CHECKING:
     from constellation_core.agent.consensus.raft import RaftConsensus
 
-_PARTS = {
-    Part.NONE: "none",
-    Part.CANDIDATE: "candidate",
-    Part.VOTER: "voter",
-    Part.FAILED: "failed",
-}
-
 
 def describe(raft: RaftConsensus, me: str) -> dict[str, Any]:
     """See :meth:`~constellation_core.consensus.backend.ConsensusBackend.describe`.
@@ -38,7 +31,7 @@ def describe(raft: RaftConsensus, me: str) -> dict[str, Any]:
         "leader": _name(raft, me, status, leader) if leader is not None else None,
         "problems": list(_problems(raft, cluster, leader, trouble, voters)),
         "cluster": cluster,
-        "part": _PARTS[standing.part] if standing is not None else "none",
+        "part": standing.part.name.lower() if standing is not None else "none",
         "voter": status.me if status is not None else None,
         "vote": raft.settings.vote,
         "address": standing.address if standing is not None else None,

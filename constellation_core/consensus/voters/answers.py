@@ -99,7 +99,8 @@ async def _form(node: Node, founding: Founding) -> None:
         return
     if memory.record.cluster not in (None, founding.cluster):
         raise RefusedError(f"this agent knows the cluster {memory.record.cluster}", never=True)
-    check_write(memory.id, memory.record.promises, founding)
+    lives = memory.record.cluster == founding.cluster
+    check_write(memory.id, memory.record.promises, founding, lives=lives)
     await node.found(founding)
 
 

@@ -91,6 +91,7 @@ def decide(view: View) -> Action:
         or _replace(view, taken, able)
         or _grow(view, taken, able)
         or _shrink(view, taken)
+        or _release(view, taken)
         or Rest(_rest(view, taken))
     )
 
@@ -144,6 +145,17 @@ def _shrink(view: View, taken: tuple[Seat, ...]) -> Action | None:
         key=lambda each: (each.good, -crowd[each.agent.region] if each.agent else 0, each.name),
     )
     return Remove(leaving[0], "there are more voters than wanted") if leaving else None
+
+
+def _release(view: View, taken: tuple[Seat, ...]) -> Action | None:
+    """Who was made ready to be added, and is not needed, need not run an engine."""
+    voters = {each.voter.id for each in taken}
+    spared = voters | view.told | view.deferred
+    for each in view.others:
+        ready = each.alive and each.part is Part.JOINING and each.cluster == view.me.cluster
+        if ready and each.id not in spared:
+            return Dismiss(each)
+    return None
 
 
 def _addable(taken: tuple[Seat, ...], able: tuple[Candidate, ...]) -> Candidate | None:

@@ -111,6 +111,8 @@ class Beginning:
             if empty and hopeless(founding, never):
                 log.warning("the founding of %s has failed", founding.cluster)
                 await self._node.retire()
+                promises = tuple(each for each in memory.record.promises if each != founding)
+                memory.remember(replace(memory.record, promises=promises))
 
     async def _found(self, founders: tuple[Founder, ...]) -> None:
         node, memory = self._node, self._node.memory

@@ -13,15 +13,16 @@ So a promise can be followed by another one, by these rules:
 1. The later founding has a higher order. It is drawn above all that its proposer has heard of.
 2. A majority of the founders of every earlier founding that was promised are among the founders
    and witnesses of the later one.
-3. A founder writes its directory only for the founding that it promised last. Who has written
-   one promises nothing any more.
+3. A founder writes its directory only for the founding that it promised last, or for one that is
+   known to have come to life. Who has written one promises nothing any more.
 
 Thus of two foundings that an agent is part of at most one comes to life. Let all have promised the
 later one, or it is never written. That agent has promised the earlier one before, or it never
 will (rule 1), and the earlier one is never written. If it has, a majority of the earlier one's
-founders have promised the later one (rule 2). They had written nothing then, and never write for
-the earlier one since (rule 3): it lacks a majority for ever. This is the reasoning of Paxos
-(Lamport, "Paxos Made Simple", 2001), with unanimity in place of a quorum in the first phase.
+founders have promised the later one (rule 2). They had written nothing then, and do not write for
+the earlier one since unless it came to life without them (rule 3): it lacks a majority for ever.
+This is the reasoning of Paxos (Lamport, "Paxos Made Simple", 2001), with unanimity in place of a
+quorum in the first phase.
 
 Two foundings that have nobody in common are not excluded: who knows nothing of each other can
 found two clusters. See :mod:`.bootstrap` for what is done about it.
@@ -172,15 +173,23 @@ def promise(me: str, promises: tuple[Founding, ...], asked: Founding) -> tuple[F
     return (*kept, asked)
 
 
-def check_write(me: str, promises: tuple[Founding, ...], told: Founding) -> None:
+def check_write(
+    me: str, promises: tuple[Founding, ...], told: Founding, *, lives: bool = False
+) -> None:
     """Whether an agent that has written nothing may write its directory for ``told``.
+
+    Args:
+        me: its candidate id.
+        promises: what it has promised, the last one last.
+        told: what it is told to write.
+        lives: that cluster is known to have come to life.
 
     Raises:
         RefusedError: it may not.
     """
     if me not in told.ids:
         raise RefusedError("the founder that is meant is not here any more", never=True)
-    if not promises or promises[-1] != told:
+    if not lives and (not promises or promises[-1] != told):
         never = bool(promises) and promises[-1].rank > told.rank
         raise RefusedError("this agent has not promised that, or another since", never=never)
 

@@ -21,6 +21,8 @@ class Part(StrEnum):
     """It does not vote and does not want to, or cannot at the moment."""
     CANDIDATE = "c"
     """It holds nothing that counts, and would vote."""
+    JOINING = "j"
+    """It waits, with an empty log, to be added to the voters."""
     VOTER = "v"
     """It holds a voter's data, and its engine runs."""
     FAILED = "f"

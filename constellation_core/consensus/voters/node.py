@@ -70,8 +70,7 @@ class Node:
         running = self.host.running
         if running is None:
             return Part.FAILED
-        # Who waits to be added holds nothing that counts.
-        return Part.CANDIDATE if running.status.role is Role.JOINING else Part.VOTER
+        return Part.JOINING if running.status.role is Role.JOINING else Part.VOTER
 
     @property
     def leaderless(self) -> bool:

@@ -183,7 +183,7 @@ class Pilot:
         voters = {each.id for each in status.voters}
         if cluster is None or status.role is not Role.LEADER or agent.id in voters:
             return
-        self._say(f"telling {agent.name} that it is no voter any more")
+        self._say(f"telling {agent.name} that it is no voter")
         self._told[agent.id] = self._clock.boottime() + self._times.defer
         reply = await self._asking.ask(agent.name, Retire(cluster, agent.id, index))
         if not reply.done:

@@ -111,7 +111,7 @@ def joiners(view: View, taken: tuple[Seat, ...]) -> tuple[Candidate, ...]:
         for each in view.others
         if each.alive
         and each.willing
-        and each.part is Part.CANDIDATE
+        and each.part in (Part.CANDIDATE, Part.JOINING)
         and each.cluster in (None, mine)
         and each.id not in voters
         and each.id not in view.deferred

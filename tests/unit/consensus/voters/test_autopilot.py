@@ -261,6 +261,13 @@ def test_a_voter_that_is_none_is_told() -> None:
     assert isinstance(decide(view("abc", replace(stray, alive=False))), Rest)
 
 
+def test_who_was_made_ready_and_is_not_needed_is_released() -> None:
+    ready = agent("d", Part.JOINING)
+    assert decide(view("abc", ready)) == Dismiss(ready)
+    assert decide(view("ab", ready)) == Add(ready)
+    assert isinstance(decide(view("abc", ready, deferred=frozenset({"id-d"}))), Rest)
+
+
 def test_operations_are_allowed_once_every_voter_knows_them() -> None:
     new = [agent(name, Part.VOTER, operations=3) for name in "abc"]
     assert decide(view("abc", *new[1:], me=new[0])) == Raise(3)

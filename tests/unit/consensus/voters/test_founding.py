@@ -38,9 +38,9 @@ def refusal(me: str, promises: tuple[Founding, ...], asked: Founding) -> Refused
     return refused.value
 
 
-def may_write(me: str, promises: tuple[Founding, ...], told: Founding) -> bool:
+def may_write(me: str, promises: tuple[Founding, ...], told: Founding, lives: bool = False) -> bool:
     try:
-        check_write(me, promises, told)
+        check_write(me, promises, told, lives=lives)
     except RefusedError:
         return False
     return True
@@ -100,6 +100,12 @@ def test_only_the_last_promise_may_be_written_and_no_witness_writes() -> None:
     assert may_write("id-b", promises, second)
     assert not may_write("id-a", promise("id-a", (first,), second), second)
     assert not may_write("id-b", (), first)
+
+
+def test_what_came_to_life_may_be_written_whatever_was_promised_since() -> None:
+    first, second = founding(1, "abc"), founding(2, "bcd")
+    assert may_write("id-b", (first, second), first, lives=True)
+    assert not may_write("id-z", (first, second), first, lives=True)
 
 
 def test_who_refuses_to_write_says_whether_for_ever() -> None:
@@ -200,7 +206,8 @@ class Model:
         told = self.random.choice(self.foundings)
         whom = self.random.choice(told.founders).name
         first = told.founders[0].name
-        if whom in self.wrote or not may_write(f"id-{whom}", self.promises[whom], told):
+        lives = told in self.alive()
+        if whom in self.wrote or not may_write(f"id-{whom}", self.promises[whom], told, lives):
             return
         all_promised = len(self.agreed[told]) == len(told.bound)
         if all_promised if whom == first else self.wrote.get(first) == told:

@@ -215,7 +215,8 @@ async def _committed(clients: list[Client]) -> None:
             for client in clients:
                 attempts.add(tasks.create_task(_quietly(attempt(client))))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(done.wait(), _ATTEMPT_INTERVAL)
+                async with asyncio.timeout(_ATTEMPT_INTERVAL):
+                    await done.wait()
         for each in attempts:
             each.cancel()
 

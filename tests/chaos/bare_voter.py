@@ -184,7 +184,8 @@ class Program:
 
         ask(callback)
         try:
-            return await asyncio.wait_for(done, timeout)
+            async with asyncio.timeout(timeout):
+                return await done
         except TimeoutError:
             return ["Unknown", "no answer in time"]
 

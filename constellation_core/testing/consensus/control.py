@@ -66,10 +66,13 @@ class Client:
             raise Gone(sent=False)
         self._number += 1
         number = self._number
-        self._waiting[number] = future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
         try:
             await write_frame(self._writer, [number, word, value])
-            return await asyncio.wait_for(future, timeout)
+            # Not wait_for: Python 3.11's forgets a cancellation that comes with the answer.
+            async with asyncio.timeout(timeout):
+                return await future
         except (OSError, TimeoutError) as error:
             raise Gone from error
         finally:

@@ -59,8 +59,8 @@ class Blocks:
         self._undoing: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._holds: set[Hold] = set()
-        self._nothing_held = asyncio.Event()
-        self._nothing_held.set()
+        self._entering = 0
+        self._changed = asyncio.Event()
 
     def hold(
         self,
@@ -94,7 +94,10 @@ class Blocks:
             hold.lose("the agent stops")
         try:
             async with asyncio.timeout(_CLOSE):
-                await self._nothing_held.wait()
+                # Who is about to enter is turned back, and may have to give back what it got.
+                while self._holds or self._entering:
+                    self._changed.clear()
+                    await self._changed.wait()
                 if self._tasks:
                     await asyncio.wait(self._tasks)
         except TimeoutError:
@@ -109,13 +112,11 @@ class Blocks:
     def entered(self, hold: Hold) -> None:
         """A block began."""
         self._holds.add(hold)
-        self._nothing_held.clear()
 
     def left(self, hold: Hold) -> None:
         """A block ended."""
         self._holds.discard(hold)
-        if not self._holds:
-            self._nothing_held.set()
+        self._changed.set()
 
     async def acquire(self, name: str, ttl: float, *, wait_out: bool) -> Tenure:
         """Wait until this agent holds the lease, and no other block of it does.
@@ -124,18 +125,12 @@ class Blocks:
             Unavailable: the agent stops.
             ValueError: the voters refuse it for good.
         """
-        lock = self._locks.setdefault(name, asyncio.Lock())
-        await lock.acquire()
+        self._entering += 1
         try:
-            if (undoing := self._undoing.get(name)) is not None:
-                await asyncio.wait([undoing])
-            while True:
-                tenure, safe = await self._granted(name, ttl, wait_out=wait_out)
-                if safe or await self._waited_out(tenure, ttl):
-                    return tenure
-        except BaseException:
-            lock.release()
-            raise
+            return await self._acquire(name, ttl, wait_out)
+        finally:
+            self._entering -= 1
+            self._changed.set()
 
     async def keep(self, tenure: Tenure, ttl: float) -> None:
         """Renew it; returns when it is over."""
@@ -167,6 +162,20 @@ class Blocks:
         self._locks[tenure.name].release()
         await asyncio.shield(self._spawn(self._release(tenure.name, tenure.epoch)))
 
+    async def _acquire(self, name: str, ttl: float, wait_out: bool) -> Tenure:
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        await lock.acquire()
+        try:
+            if (undoing := self._undoing.get(name)) is not None:
+                await asyncio.wait([undoing])
+            while True:
+                tenure, safe = await self._granted(name, ttl, wait_out=wait_out)
+                if safe or await self._waited_out(tenure, ttl):
+                    return tenure
+        except BaseException:
+            lock.release()
+            raise
+
     async def _granted(self, name: str, ttl: float, *, wait_out: bool) -> tuple[Tenure, bool]:
         """The lease; and whether the block may begin at once."""
         backoff = Backoff(self._clock, self._random)
@@ -187,11 +196,11 @@ class Blocks:
                 case Granted(epoch, clean):
                     deadline = before + self._times.trusted(ttl)
                     tenure = Tenure(name, epoch, deadline, self._clock.boottime)
-                    if tenure.left() > 0:
+                    if tenure.left() > 0 and not self._closing.is_set():
                         return tenure, clean or not wait_out
                     await self._give_back(name, result, wait_out)
                 case HeldByOther(_, _, revision):
-                    await self._until_free(name, revision)
+                    await self._unless_closing(self._grants.until_free(name, revision))
         raise Unavailable("the agent stops")
 
     async def _undo(
@@ -219,18 +228,18 @@ class Blocks:
     async def _waited_out(self, tenure: Tenure, ttl: float) -> bool:
         """Hold it for a ttl without using it; whether it is still held then.
 
-        If this is cancelled, the lease is left to expire: see :meth:`_give_back`.
+        If this is cancelled, or the agent stops, it is left to expire: see :meth:`_give_back`.
         """
         keeper = self._spawn(self.keep(tenure, ttl))
         try:
-            await self._clock.sleep(ttl)
+            await self._unless_closing(self._clock.sleep(ttl))
         finally:
             keeper.cancel()
-        return tenure.left() > 0
+        return tenure.left() > 0 and not self._closing.is_set()
 
-    async def _until_free(self, name: str, revision: int) -> None:
-        """Return when nobody holds the lease, or the agent stops."""
-        waiting = self._spawn(self._grants.until_free(name, revision))
+    async def _unless_closing(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait until ``work`` is done, or the agent stops."""
+        waiting = self._spawn(work)
         closing = self._spawn(self._closing.wait())
         try:
             await asyncio.wait([waiting, closing], return_when=asyncio.FIRST_COMPLETED)

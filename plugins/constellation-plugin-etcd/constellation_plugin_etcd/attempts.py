@@ -39,16 +39,14 @@ class Attempts:
             Unavailable: the time is over, or nobody will ever answer.
         """
         try:
-            answer, _ = await self._until_answered(ask)
+            return await self._until_answered(ask)
         except _InVain as vain:
             raise Unavailable(f"etcd gave no answer: {vain.last}") from vain.last
-        return answer
 
-    async def change(self, ask: Callable[[float], Awaitable[T]]) -> tuple[T, bool]:
-        """Call ``ask``, which may be carried out several times, until it gives an answer.
+    async def change(self, ask: Callable[[float], Awaitable[T]]) -> T:
+        """Call ``ask`` with a time limit until it gives an answer.
 
-        Returns:
-            The answer, and whether an attempt before it may have been carried out as well.
+        An attempt before the one that was answered may have been carried out as well.
 
         Raises:
             Unavailable: no attempt was carried out, nor will be.
@@ -62,12 +60,12 @@ class Attempts:
                 raise Unknown(text) from vain.last
             raise Unavailable(f"etcd did not take it: {vain.last}") from vain.last
 
-    async def _until_answered(self, ask: Callable[[float], Awaitable[T]]) -> tuple[T, bool]:
+    async def _until_answered(self, ask: Callable[[float], Awaitable[T]]) -> T:
         doubtful = False
         last: ConsensusError | None = None
         while (left := self.left()) > 0:
             try:
-                return await ask(min(ATTEMPT, left)), doubtful
+                return await ask(min(ATTEMPT, left))
             except Refusal as error:
                 last = error
                 if error.final:

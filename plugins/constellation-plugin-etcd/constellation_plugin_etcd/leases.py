@@ -116,7 +116,7 @@ class EtcdGrants:
         notes = Span.below(self._released)
         attempts = Attempts(self._clock, self._random, timeout)
         try:
-            outcome, _ = await attempts.change(
+            outcome = await attempts.change(
                 lambda left: self._client.txn(
                     [created_is(key, epoch)],
                     [delete(key), put(note, b""), get(notes, count_only=True)],
@@ -176,7 +176,7 @@ class EtcdGrants:
             delete(note),
             put(key, value, number),
         ]
-        outcome, _ = await attempts.change(
+        outcome = await attempts.change(
             lambda left: self._client.txn(
                 [created_is(key, 0)], take, [get(Span(key))], timeout=left
             )

@@ -5,8 +5,8 @@ its keys. Both come from here. A write is a transaction that holds only if the l
 written since it was read, and writes it. So
 
 - it is carried out once at most, however often it is sent, and never after another write;
-- when it is not known whether it was, the write that followed on the ledger that was read tells
-  it: etcd keeps the history, and each write leaves a mark of its own;
+- whether it was, the write that followed on the ledger that was read tells: each leaves a mark of
+  its own, and etcd keeps the history;
 - the size is exact.
 
 Writes to the store thereby follow one after the other. It is no place for many of them anyway.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from constellation_core.consensus import Unavailable, Unknown
 from constellation_core.consensus.state.limits import ENTRY_COST
@@ -41,12 +42,16 @@ class Standing:
         entry: the key's; ``None`` when it is not there.
         size: bytes of all keys and values, as the store counts them.
         ledger: the revision at which the ledger was written; 0: never.
+        writes: how often it was.
+        mark: of its last write.
     """
 
     revision: int
     entry: KeyValue | None
     size: int
     ledger: int
+    writes: int
+    mark: str
 
 
 class Ledger:
@@ -88,7 +93,7 @@ class Ledger:
             outcome.revision,
             entries.get(key),
             sum(self.cost(entry.key, entry.value) for entry in entries.values()),
-            ledger.only.modified if ledger.only else 0,
+            *_last_write(ledger.only),
         )
 
     async def write(
@@ -122,7 +127,7 @@ class Ledger:
         note = json.dumps({"bytes": size, "mark": mark}).encode()
         change = delete(key) if value is None else put(key, value)
         both = [get(Span(key)), get(Span(self._ledger))]
-        outcome, doubtful = await attempts.change(
+        outcome = await attempts.change(
             lambda timeout: self._client.txn(
                 [before, unchanged], [change, put(self._ledger, note)], both, timeout=timeout
             )
@@ -130,42 +135,56 @@ class Ledger:
         if outcome.succeeded:
             return outcome.revision
         now = await self._standing(key, outcome, attempts)
-        if doubtful and now.ledger != standing.ledger:
-            done = await self._done_at(standing.ledger, mark, attempts)
-            if done is not None:
-                return done
-        return now
+        # Whatever the answer says, a copy of the request may have been carried out before.
+        done = await self._done_at(standing, now, mark, attempts)
+        return now if done is None else done
 
     def cost(self, key: bytes, value: bytes) -> int:
         """What an entry adds to the size."""
         return len(key) - len(self.keys) + len(value) + ENTRY_COST
 
-    async def _done_at(self, before: int, mark: str, attempts: Attempts) -> int | None:
+    async def _done_at(
+        self, before: Standing, now: Standing, mark: str, attempts: Attempts
+    ) -> int | None:
         """The revision of the first write after ``before``, if it left ``mark``."""
-
+        if now.ledger == before.ledger:
+            return None
+        if now.writes == before.writes + 1:
+            return now.ledger if now.mark == mark else None
         try:
             entry = await attempts.read(
-                lambda timeout: self._client.next_write(self._ledger, before, timeout=timeout)
+                lambda timeout: self._client.next_write(
+                    self._ledger, before.ledger, timeout=timeout
+                )
             )
         except (Compacted, Unavailable) as error:
             raise Unknown(f"it may be done, and etcd does not tell: {error}") from error
-        note = _note(entry)
-        return entry.modified if note is not None and note[1] == mark else None
+        return entry.modified if _last_write(entry)[2] == mark else None
 
     async def _standing(self, key: bytes, outcome: Outcome, attempts: Attempts) -> Standing:
         entry, ledger = (found.only for found in outcome.found)
-        note = _note(ledger) if ledger else None
-        if ledger is None or note is None:
+        size = _size(ledger)
+        if size is None:
             return await self.recount(key, attempts)
-        return Standing(outcome.revision, entry, note[0], ledger.modified)
+        return Standing(outcome.revision, entry, size, *_last_write(ledger))
 
 
-def _note(ledger: KeyValue) -> tuple[int, str] | None:
-    """The size and the mark in a ledger; ``None`` when somebody else wrote it."""
+def _last_write(ledger: KeyValue | None) -> tuple[int, int, str]:
+    """Its revision, its number, and its mark."""
+    if ledger is None:
+        return 0, 0, ""
+    return ledger.modified, ledger.version, str(_note(ledger).get("mark", ""))
+
+
+def _size(ledger: KeyValue | None) -> int | None:
+    """The size in a ledger; ``None`` when there is none, or somebody else wrote it."""
+    size = None if ledger is None else _note(ledger).get("bytes")
+    return size if isinstance(size, int) else None
+
+
+def _note(ledger: KeyValue) -> dict[str, Any]:
     try:
-        match json.loads(ledger.value):
-            case {"bytes": int(size), "mark": str(mark)}:
-                return size, mark
+        note = json.loads(ledger.value)
     except ValueError:
-        pass
-    return None
+        return {}
+    return note if isinstance(note, dict) else {}

@@ -24,6 +24,7 @@ class KeyValue:
         value: its value.
         created: the revision at which it came to be; another one after it was deleted.
         modified: the revision at which it was last written.
+        version: how often it was written since it came to be.
         lease: the etcd lease that it ends with; 0: none.
     """
 
@@ -31,6 +32,7 @@ class KeyValue:
     value: bytes
     created: int
     modified: int
+    version: int = 0
     lease: int = 0
 
 
@@ -196,5 +198,6 @@ def key_value_in(fields: Mapping[str, Any]) -> KeyValue:
         b64decode(fields.get("value", ""), validate=True),
         number(fields, "create_revision"),
         number(fields, "mod_revision"),
+        number(fields, "version"),
         number(fields, "lease"),
     )

@@ -35,6 +35,7 @@ from constellation_core.testing.consensus.clients import HostWatchdog
 from constellation_core.testing.consensus.group import SimulatedHost
 from constellation_core.testing.consensus.world import World
 from constellation_core.testing.virtual_loop import run_virtual
+from constellation_core.testing.waiting import until_so
 
 TIMES = LeaseTimes()
 ENTRY = 64
@@ -558,6 +559,58 @@ def test_who_gives_up_while_waiting_out_does_not_spare_the_next_one_the_wait() -
         before = now()
         async with two.hold("dns"):
             assert now() - before < 0.5
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("wait_out", [False, True])
+def test_what_is_granted_while_the_agent_stops_is_given_back(wait_out: bool) -> None:
+    async def scenario(fleet: Fleet) -> None:
+        one, two = fleet.agent("one"), fleet.agent("two")
+        voter = fleet.world.group.voters["v1"].state
+        entered: list[float] = []
+
+        async def enter() -> None:
+            async with one.hold("dns", wait_out=wait_out):
+                entered.append(now())
+
+        fleet.world.network.conditions.latency = (0.2, 0.2)
+        entering = asyncio.create_task(enter())
+        await until_so(voter.leases, 10, "the grant")
+        assert not entering.done()
+        before = now()
+        await one.close()
+        # By then nothing of it is under way any more.
+        assert entering.done()
+        assert isinstance(entering.exception(), Unavailable)
+        assert now() - before < 2
+        assert not entered
+        if not wait_out:
+            assert not voter.leases()
+        async with two.hold("dns", wait_out=wait_out):
+            assert (now() - before > TIMES.ttl) == wait_out
+
+    run(scenario)
+
+
+def test_an_agent_that_stops_while_it_waits_out_leaves_the_lease_to_expire() -> None:
+    async def scenario(fleet: Fleet) -> None:
+        one, two = fleet.agent("one"), fleet.agent("two")
+
+        async def enter() -> None:
+            async with one.hold("vip", wait_out=True):
+                raise AssertionError("entered")
+
+        entering = asyncio.create_task(enter())
+        await held(two, "vip")
+        await asyncio.sleep(5)
+        before = now()
+        await one.close()
+        assert now() - before < 1
+        with pytest.raises(Unavailable):
+            await entering
+        async with two.hold("vip", wait_out=True):
+            assert now() - before > 2 * TIMES.ttl - 10
 
     run(scenario)
 

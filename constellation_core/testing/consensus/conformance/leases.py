@@ -22,6 +22,7 @@ from constellation_core.testing.consensus.conformance.fleet import (
     raises,
     wait_for,
 )
+from constellation_core.testing.waiting import until_so
 
 
 async def one_holds_it_at_a_time(fleet: Fleet) -> None:
@@ -178,19 +179,20 @@ async def what_cannot_fence_waits_out(fleet: Fleet) -> None:
 async def a_closing_agent_releases_what_it_holds(fleet: Fleet) -> None:
     """Its blocks end first, and it gets nothing afterwards."""
     one, two = await fleet.join("one"), await fleet.join("two")
-    lost = []
+    inside: set[str] = set()
 
     async def hold(name: str) -> None:
-        try:
-            await hold_for_ever(one, name, PATIENCE)
-        finally:
-            lost.append(name)
+        async with one.leases.hold(name, ttl=PATIENCE):
+            inside.add(name)
+            try:
+                await asyncio.sleep(1e6)
+            finally:
+                inside.remove(name)
 
     async with background(hold("a"), hold("b")) as tasks:
-        await holder(two, "a", "one")
-        await holder(two, "b", "one")
+        await until_so(lambda: len(inside) == 2, PATIENCE, "both")
         await one.close()
-        assert sorted(lost) == ["a", "b"]
+        assert not inside
         for task in tasks:
             await fails(task, LeaseLost)
         async with asyncio.timeout(PATIENCE / 2):

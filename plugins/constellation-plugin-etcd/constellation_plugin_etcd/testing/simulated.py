@@ -99,9 +99,11 @@ class SimulatedMember:
                     revision = str(self.state.compacted + 1)
                     yield {"header": {}, "canceled": True, "compact_revision": revision}
                     return
+                # More may happen while these are on their way.
+                known = self.state.revision
                 for element in self.state.events(body, start):
                     yield element
-                start = max(start, self.state.revision + 1)
+                start = max(start, known + 1)
                 await applied.wait()
                 await self.voter.host.gate()
         finally:

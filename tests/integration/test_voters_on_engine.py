@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
 
@@ -228,3 +230,25 @@ async def test_a_voter_that_is_not_to_vote_any_more_is_replaced(real: RealFleet)
     await real.wait_for_voters(*({"a", "b", "c", "d"} - {leader.name}))
     await real.wait(lambda: leader.standing.part is Part.NONE, "its voter to end")
     shutil.rmtree(leader.directory / "voter.removed")
+
+
+async def test_a_lone_voter_does_not_depend_on_what_else_listens_at_an_address(
+    real: RealFleet,
+) -> None:
+    a = real.add("a", voters=1)
+    await real.start("a")
+    await real.wait_for_voters("a")
+    await real.fleet.stop("a")
+    a.settings = replace(a.settings, voters=3)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        b = real.add("b")
+        b.settings = replace(b.settings, address=f"127.0.0.1:{other.getsockname()[1]}")
+        real.add("c")
+        await real.start("a", "b", "c")
+        # It was asked, and did what it could.
+        await real.wait(lambda: b.standing.doing == "waiting to be made a voter", "the attempt")
+        await asyncio.sleep(2 * TIMES.answer)
+        await real.commit()
+        assert real.voters() == {"a"}

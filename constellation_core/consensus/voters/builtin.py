@@ -6,13 +6,12 @@ It is imported only where there are a voter's files, or are to be: most agents d
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from constellation_core.consensus.interface import Engine, StateMachine, Unavailable, Voter
 from constellation_core.consensus.state import ReplicatedState
@@ -76,14 +75,30 @@ class BuiltinEngines:
             except OSError as error:
                 raise Unavailable(f"cannot listen on {host} port {port}: {error}") from error
 
-    async def reach(self, address: str, *, timeout: float) -> None:
-        """See :class:`~.network.Engines`."""
-        host, _, port = address.rpartition(":")
-        try:
-            async with asyncio.timeout(timeout):
-                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except (OSError, ValueError, TimeoutError) as error:
-            raise UnreachableError(f"its engine at {address} is not reached: {error}") from error
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    async def reach(self, cluster: str, voter: Voter, *, timeout: float) -> None:
+        """See :class:`~.network.Engines`. Asks for a proof, and gives none itself."""
+        from constellation_core.consensus.engine.handshake import (
+            ANSWER_LENGTH,
+            Dialler,
+            HandshakeError,
+        )
+        from constellation_core.consensus.engine.keys import group_keys
+
+        host, _, port = voter.address.rpartition(":")
+        failure: Exception | None = None
+        for key in group_keys(self._keys, UUID(cluster)):
+            dialler = Dialler(key, UUID(cluster), uuid4(), UUID(voter.id))
+            try:
+                async with asyncio.timeout(timeout):
+                    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+                    try:
+                        writer.write(dialler.hello)
+                        dialler.answered(await reader.readexactly(ANSWER_LENGTH))
+                    finally:
+                        writer.close()
+            except (OSError, ValueError, EOFError, TimeoutError, HandshakeError) as error:
+                failure = error
+            else:
+                return
+        reason = f"its engine at {voter.address} is not reached: {failure or 'no answer'}"
+        raise UnreachableError(reason)

@@ -128,10 +128,15 @@ class Engines(Protocol):
         """
         ...
 
-    async def reach(self, address: str, *, timeout: float) -> None:
-        """Try whether the engine at an address can be reached.
+    async def reach(self, cluster: str, voter: Voter, *, timeout: float) -> None:
+        """Try whether the engine at a voter's address is that voter's, and shares the key.
+
+        Args:
+            cluster: the cluster's UUID.
+            voter: who should be there.
+            timeout: seconds.
 
         Raises:
-            UnreachableError: it cannot.
+            UnreachableError: it is not there.
         """
         ...

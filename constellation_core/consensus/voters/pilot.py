@@ -156,14 +156,14 @@ class Pilot:
             )
             if not reply.done:
                 raise UnreachableError(reply.reason)
-            await self._engines.reach(reply.address, timeout=self._times.answer)
+            # Whatever else answers there would cost a lone voter its majority.
+            voter = Voter(agent.id, reply.address)
+            await self._engines.reach(cluster, voter, timeout=self._times.answer)
         except UnreachableError as error:
             self._defer(agent, str(error))
             return
         try:
-            await self._engine.add_voter(
-                Voter(agent.id, reply.address), timeout=self._times.catch_up
-            )
+            await self._engine.add_voter(voter, timeout=self._times.catch_up)
         except ConsensusError as error:
             self._defer(agent, str(error))
             return

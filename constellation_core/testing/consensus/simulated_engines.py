@@ -357,9 +357,9 @@ class SimulatedEngines:
         if self.address_error is not None:
             raise Unavailable(self.address_error)
 
-    async def reach(self, address: str, *, timeout: float) -> None:
+    async def reach(self, cluster: str, voter: Voter, *, timeout: float) -> None:  # noqa: ARG002
         """See :class:`~.network.Engines`."""
-        machine = self._machine_at(address)
+        machine = self._machine_at(voter.address)
         if machine is None or not self._clusters.linked(self._machine, machine):
             await self._clock.sleep(timeout)
-            raise UnreachableError(f"{address} is not reached")
+            raise UnreachableError(f"{voter.address} is not reached")

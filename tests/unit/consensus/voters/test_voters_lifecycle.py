@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from constellation_core.consensus.interface import Voter
 from constellation_core.consensus.voters.founding import Founder, Founding
 from constellation_core.consensus.voters.network import Part, UnreachableError
 from constellation_core.consensus.voters.record import Places, Record, remember, write_record
@@ -383,7 +384,7 @@ def test_a_new_voter_that_does_not_get_the_log_is_removed_again(tmp_path: Path) 
         raft = world.clusters.linked
         world.clusters.linked = lambda one, other: raft(one, other) and "n3" not in (one, other)
 
-        async def reach(address: str, *, timeout: float) -> None:
+        async def reach(cluster: str, voter: Voter, *, timeout: float) -> None:
             """The address can be reached, and is of no use."""
 
         for each in world.engines.values():

@@ -14,6 +14,10 @@ from constellation_core.consensus.voters.network import Candidate, Part
 from constellation_core.gossip import Gossip, Member
 from constellation_core.gossip.member import BORN_TAG
 
+_SPEAKS = 30.0
+"""Seconds after which an agent that says nothing of consensus has none. One that starts is a member
+before it has read what it knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Own:
@@ -68,7 +72,8 @@ class Fleet:
     def joined(self) -> bool:
         """Whether this agent may found something, as far as that depends on whom it has met."""
         self._observe()
-        return (self._met or not self._told_of_others()) and not self.elsewhere()
+        met = self._met or not self._told_of_others()
+        return met and not self.elsewhere() and not self._someone_starts()
 
     def candidates(self) -> tuple[Candidate, ...]:
         """All other agents that say anything of the built-in voters."""
@@ -163,6 +168,17 @@ class Fleet:
             seen[member.name] = _Seen(alive, born, since)
             self._met = self._met or alive
         self._seen = seen
+
+    def _someone_starts(self) -> bool:
+        """Whether somebody was met a moment ago that has not said yet what it knows."""
+        now = self._clock.boottime()
+        return any(
+            member.online
+            and member.name != self._gossip.local.name
+            and not member.tags.get(TAG)
+            and now - self._seen[member.name].since < _SPEAKS
+            for member in self._gossip.members()
+        )
 
     def _others(self) -> Iterator[tuple[Member, Told]]:
         for member in self._gossip.members():

@@ -178,3 +178,18 @@ async def test_voters_are_found_by_their_ids() -> None:
     assert world.fleet.member(uuid(3)) is None
     assert world.fleet.node_of(uuid(3)) == "b"
     assert world.fleet.node_of(uuid(9)) is None
+
+
+async def test_nothing_is_founded_before_those_who_are_met_have_said_what_they_know() -> None:
+    world = World()
+    # An agent that starts is a member seconds before it can say that it knows a cluster.
+    world.put("a", 2, tag="")
+    assert world.fleet.candidates() == ()
+    assert not world.fleet.joined
+    world.put("a", 2)
+    assert world.fleet.joined
+    # One without consensus never says anything, and holds up nobody for long.
+    world.put("b", 3, tag="")
+    assert not world.fleet.joined
+    world.clock.now += 31
+    assert world.fleet.joined

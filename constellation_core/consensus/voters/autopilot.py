@@ -137,7 +137,8 @@ def _grow(view: View, taken: tuple[Seat, ...], able: tuple[Candidate, ...]) -> A
 
 
 def _shrink(view: View, taken: tuple[Seat, ...]) -> Action | None:
-    if len(taken) <= view.me.wanted:
+    # Who leads next may have other settings: in an hour somebody can notice.
+    if len(taken) <= view.me.wanted or view.removals >= _budget(view, taken):
         return None
     crowd = crowds(each.agent for each in taken)
     leaving = sorted(
@@ -190,6 +191,8 @@ def _rest(view: View, taken: tuple[Seat, ...]) -> str:
             f"{len(taken)} of {view.me.wanted} voters: not enough other agents that could vote"
             f" have been alive for {view.times.stable:g} seconds"
         )
+    if len(taken) > view.me.wanted:
+        return f"{len(taken)} voters, {view.me.wanted} wanted: one has to wait to be removed"
     if not all(each.good for each in taken):
         return "a voter should be replaced, but nobody can take its place, or not yet"
     return "all is well"

@@ -402,3 +402,10 @@ def carried_out(seen: View, action: Action) -> View:
             return replace(seen, me=replace(seen.me, willing=True))
         case Rest():
             return seen
+
+
+def test_one_agent_with_other_settings_does_not_shed_most_voters() -> None:
+    seen = view("abcdefg", wanted=1)
+    assert isinstance(decide(seen), Remove)
+    assert isinstance(decide(replace(seen, removals=2)), Remove)
+    assert isinstance(decide(replace(seen, removals=3)), Rest)

@@ -199,6 +199,9 @@ def restore(
     try:
         state.restore(backup.state)
         _go_on(state, now)
+        content = state.snapshot()
+        # What somebody made may be readable, and not be any more with the counters moved on.
+        ReplicatedState().restore(content)
         split_address(address)
     except (ValueError, OutdatedError) as error:
         raise RecoveryRefused(str(error)) from error
@@ -210,7 +213,7 @@ def restore(
     # Before there is a voter: who knows a cluster founds none.
     remember(directory, made.cluster, (backup.cluster,))
     identity = Identity(UUID(made.cluster), UUID(made.voter.id))
-    create(places.voter, identity, [made.voter], state.snapshot(), faults)
+    create(places.voter, identity, [made.voter], content, faults)
     return made
 
 

@@ -8,9 +8,12 @@ import msgpack
 
 from constellation_core.consensus.state.entries import Entries, key_fits
 from constellation_core.consensus.state.leases import Held, LeaseTable
+from constellation_core.consensus.state.limits import MAX_TTL, MIN_TTL
 from constellation_core.consensus.state.sessions import Session, Sessions
 
 _FORMAT = 1
+_MAX_COUNT = 1 << 62
+"""No counter comes near it. One beyond would be restored, and could not be written again."""
 
 
 @dataclass(slots=True)
@@ -82,7 +85,7 @@ def load(data: bytes) -> Contents:
             list(leases),
             list(released),
             list(sessions),
-        ]:
+        ] if all(0 <= each <= _MAX_COUNT for each in (version, revision, epoch, last)):
             contents = Contents(version, revision, Entries(), LeaseTable(epoch), Sessions(last))
         case _:
             raise ValueError("a snapshot of another format")
@@ -91,7 +94,7 @@ def load(data: bytes) -> Contents:
     for item in leases:
         _load_lease(contents, item)
     for item in released:
-        if not isinstance(item, str):
+        if not (isinstance(item, str) and key_fits(item)):
             raise ValueError("a snapshot with a name that is none")
         contents.leases.remember_release(item)
     for item in sessions:
@@ -115,8 +118,12 @@ def _load_entry(contents: Contents, item: object) -> None:
 def _load_lease(contents: Contents, item: object) -> None:
     match item:
         case [str(name), str(holder), int(epoch), int(ttl), int(renewals), int(revision)] if (
-            0 < epoch <= contents.leases.epoch
-            and revision <= contents.revision
+            key_fits(name)
+            and key_fits(holder)
+            and MIN_TTL <= ttl <= MAX_TTL
+            and 0 <= renewals <= _MAX_COUNT
+            and 0 < epoch <= contents.leases.epoch
+            and 0 < revision <= contents.revision
             and contents.leases.with_epoch(epoch) is None
         ):
             contents.leases.restore(Held(name, holder, epoch, ttl, renewals, revision))

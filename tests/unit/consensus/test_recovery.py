@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -358,8 +359,24 @@ def test_a_crash_while_restoring_leaves_no_voter(tmp_path: Path, point: str) -> 
     assert values(state_of(tmp_path / "b")) == {"a": b"2", "b": b"3"}
 
 
+def made_up(revision: int, epoch: int, session: int, leases: list[object]) -> bytes:
+    """A state that no voter was ever in, in the form of one."""
+    packed: bytes = msgpack.packb([1, 1, revision, epoch, session, [], leases, [], []])
+    return packed
+
+
 @pytest.mark.parametrize(
-    ("state", "address"), [(b"what", ME.address), (empty(), "node-a:7947"), (empty(), "::1")]
+    ("state", "address"),
+    [
+        (b"what", ME.address),
+        (empty(), "node-a:7947"),
+        (empty(), "::1"),
+        (made_up((1 << 64) - 1, 0, 0, []), ME.address),
+        (made_up(1 << 62, 1 << 62, 1 << 62, []), ME.address),
+        (made_up(-5, -5, -5, []), ME.address),
+        (made_up(5, 5, 5, [["dns", "a/1", 1, -7, 0, 1]]), ME.address),
+        (made_up(5, 5, 5, [["d" * 100_000, "a/1", 1, 45_000, 0, 1]]), ME.address),
+    ],
 )
 def test_what_cannot_be_restored_changes_nothing(
     tmp_path: Path, state: bytes, address: str

@@ -115,7 +115,7 @@ class Leases:
             wait_out: for what cannot refuse an old epoch. Unless the holder before released the
                 lease, wait a ttl before the body begins: a holder that was paused shortly is
                 then past its last write. No promise, but all that time alone can do.
-            on_lost: called once when the lease is lost, on the watchdog's thread or in the event
+            on_lost: called once when the lease is lost, on a thread of its own or in the event
                 loop: for what the block runs outside of it, as a child process to be killed.
 
         Raises:

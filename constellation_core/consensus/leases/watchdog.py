@@ -37,7 +37,7 @@ class ThreadWatchdog:
         self._thread: threading.Thread | None = None
 
     def guard(self, tenure: Tenure, over: Callable[[], None]) -> Callable[[], bool]:
-        """As :meth:`Watchdog.guard`; ``over`` is called on the watchdog's thread."""
+        """As :meth:`Watchdog.guard`; ``over`` is called on a thread of its own."""
         with self._changed:
             self._number += 1
             number = self._number
@@ -67,7 +67,12 @@ class ThreadWatchdog:
                     self._changed.wait(min(LONGEST_WAIT, *left.values()))
             for tenure, call in over:
                 log.error("lease %s is lost: %s", tenure.name, tenure.reason())
-                try:
-                    call()
-                except Exception:
-                    log.exception("what was to be done about it failed")
+                # A thread for each: what is done about one may take its time, and others end too.
+                threading.Thread(target=_tell, args=(call,), name="lease-lost", daemon=True).start()
+
+
+def _tell(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except Exception:
+        log.exception("what was to be done about it failed")

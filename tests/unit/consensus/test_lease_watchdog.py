@@ -133,3 +133,20 @@ async def test_a_holder_that_blocks_the_event_loop_is_told_on_another_thread() -
         await block()
     running.cancel()
     await asyncio.wait([running])
+
+
+def test_what_takes_its_time_holds_up_no_other() -> None:
+    clock, dog, begun, go_on = Clock(), ThreadWatchdog(), threading.Event(), threading.Event()
+    told = threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        go_on.wait(DEADLINE)
+
+    dog.guard(Tenure("a", 1, 0.01, clock), slow)
+    clock.now = 1.0
+    assert begun.wait(DEADLINE)
+    dog.guard(Tenure("b", 2, 0.5, clock), told.set)
+    assert told.wait(DEADLINE / 2)
+    assert not go_on.is_set()
+    go_on.set()

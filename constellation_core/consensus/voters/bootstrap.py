@@ -75,9 +75,12 @@ def decide(view: View) -> Action:
         return Wait("waiting for others to found a cluster: this agent does not vote")
     if not view.joined:
         return Wait("waiting to meet another agent: the settings name some")
-    begun = sorted(each.name for each in view.others if each.alive and holds_data(each))
-    if begun:
-        return Wait(f"waiting for the cluster that {begun[0]} has founded to come to life")
+    alive = sorted((e for e in view.others if e.alive), key=lambda each: each.name)
+    for each in alive:
+        if each.part is Part.FAILED:
+            return Wait(f"waiting for {each.name}, which cannot use or read the data that it holds")
+        if each.part is Part.VOTER:
+            return Wait(f"waiting for the cluster that {each.name} has founded to come to life")
     if view.me.part is not Part.CANDIDATE:
         return Wait("this agent cannot vote at the moment")
     chosen = who_founds(view.me, view.others)
@@ -106,8 +109,3 @@ def who_founds(me: Candidate, others: Iterable[Candidate]) -> tuple[Founder, ...
         and each.wanted == me.wanted
     ]
     return founders(ready)[: me.wanted]
-
-
-def holds_data(candidate: Candidate) -> bool:
-    """Whether an agent says that it has a voter's data."""
-    return candidate.part in (Part.VOTER, Part.FAILED)

@@ -141,8 +141,10 @@ class VoterLifecycle:
         problems: tuple[str, ...] = ()
         if self._error is not None:
             problems = (f"Consensus does not work: {self._error}",)
+        # Who cannot read what it holds may hold a voter's data: others found nothing beside it.
+        failed = parts is None and self._error is not None
         standing = Standing(
-            part=Part.NONE,
+            part=Part.FAILED if failed else Part.NONE,
             willing=settings.vote,
             id=_NOBODY,
             address=settings.address,

@@ -26,7 +26,7 @@ class Part(StrEnum):
     VOTER = "v"
     """It holds a voter's data, and its engine runs."""
     FAILED = "f"
-    """It holds a voter's data, but its engine does not run."""
+    """It holds a voter's data, or cannot tell whether it does, and its engine does not run."""
 
 
 @dataclass(frozen=True, slots=True)

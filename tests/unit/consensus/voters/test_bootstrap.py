@@ -80,6 +80,13 @@ def test_while_somebody_has_begun_all_others_wait() -> None:
     assert isinstance(decide(view(agent("b"), agent("c"), replace(begun, alive=False))), Found)
 
 
+def test_nothing_is_founded_beside_one_that_cannot_read_what_it_holds() -> None:
+    broken = agent("d", part=Part.FAILED)
+    assert "waiting for d, which cannot" in reason(view(agent("b"), agent("c"), broken))
+    lone = agent("a", wanted=1)
+    assert "waiting for d, which cannot" in reason(view(broken, me=lone))
+
+
 def test_who_has_met_nobody_waits() -> None:
     assert "meet another" in reason(view(joined=False, me=agent("a", wanted=1)))
     assert "meet another" in reason(view(agent("b"), agent("c"), joined=False))

@@ -106,7 +106,14 @@ def _voter(row: Mapping[str, Any], last: int | None) -> tuple[str, ...]:
         node,
         output.styled(row["state"]),
         output.escaped(row["address"]),
-        "" if match is None or last is None else f"{max(0, last - match)} entries",
+        _lacks(match, last),
         "" if silent is None else output.duration(silent),
         output.escaped(row["id"]),
     )
+
+
+def _lacks(match: int | None, last: int | None) -> str:
+    if match is None or last is None:
+        return ""
+    # A leader that has just begun to lead knows nothing of a voter before it answers.
+    return f"{max(0, last - match)} entries" if match > 0 else "not known"

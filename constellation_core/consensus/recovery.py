@@ -100,7 +100,11 @@ def check_recoverable(
         raise RecoveryRefused(found.problems[0])
     for other in others:
         if other.cluster != str(found.identity.cluster):
-            raise RecoveryRefused(f"{other.where} tells of another cluster, {other.cluster}")
+            done = "; was this voter recovered already?" if found.identity.generation else ""
+            raise RecoveryRefused(
+                f"{other.where} tells of another cluster, {other.cluster}, and this voter is of"
+                f" {found.identity.cluster}{done}"
+            )
         if other.last > found.last:
             raise RecoveryRefused(
                 f"{other.where} goes further: to index {other.last[1]} in term {other.last[0]},"

@@ -274,7 +274,7 @@ async def test_init_for_a_witness_enables_nothing(cli: Any) -> None:
     done = cli("init", "witness", "--witness", "--join", "10.0.0.1:7946")
     assert "two protect nothing" in done.stdout
     assert "enabled = []" in (cli.folder / "witness/agent.toml").read_text()
-    refused = cli("init", "other", "--witness", "--plugin", "process", expect=1)
+    refused = cli("init", "other", "--witness", "--plugin", "process", expect=2)
     assert "no plugins" in refused.stderr
     cli("init", "lone", "--voters", "1")
     assert "\nvoters = 1\n" in (cli.folder / "lone/agent.toml").read_text()

@@ -101,6 +101,9 @@ def test_a_recovery_is_asked_for_told_and_done(host: Host) -> None:
     host.write()
     refused = host.run("recover", expect=2)
     assert "--yes" in refused.stderr
+    assert "Make this voter the only one" in refused.stderr
+    wrong = host.run("recover", "--yes", "--address", "node-b:7947", expect=1)
+    assert "'node-b:7947' is not IP:PORT" in wrong.stderr
     assert inspect(host.voter).voters == VOTERS
     done = host.run("recover", "--yes")
     for shown in ("all up to index 5", "after index 5", "127.0.0.1:7002", "next:"):
@@ -325,6 +328,14 @@ async def test_the_agent_tells_who_votes(
     for each in shown:
         assert each in text
     assert await asyncio.to_thread(host.json, "status") == document
+
+
+async def test_what_a_voter_lacks_is_not_told_before_it_answered(host: Host, agent: Agent) -> None:
+    leader, other = RAFT["voters"]
+    agent.document = {**RAFT, "voters": [leader, {**other, "match": 0}]}
+    text = (await asyncio.to_thread(host.run, "status")).stdout
+    assert "not known" in text
+    assert "41 entries" not in text
 
 
 async def test_a_backup_from_an_agent(host: Host, agent: Agent, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ _MOST_DRIFT = 0.01
 
 _GONE = ("dead", "left", "unknown")
 
+_MEND = "mend what it says; the agent tries again by itself"
+
 _WITNESS = (
     "run an agent on a third machine, however small; one without plugins is enough "
     "(docs/operations.md)"
@@ -75,6 +77,9 @@ async def _quorum(backend: ConsensusBackend) -> VerifyResult:
     if said["available"]:
         leader = f", led by {said['leader']}" if said["leader"] is not None else ""
         return VerifyResult("ok", f"{said['backend']} can be used{leader}")
+    own = backend.standing if isinstance(backend, RaftConsensus) else None
+    if own is not None and own.cluster is None and own.problems:
+        return VerifyResult("warn", problems, _MEND)
     if isinstance(backend, RaftConsensus) and said["cluster"] is None:
         wanted = said["wanted"]
         return VerifyResult(
@@ -87,8 +92,8 @@ async def _quorum(backend: ConsensusBackend) -> VerifyResult:
         return VerifyResult(
             "fail",
             f"nothing can be leased or stored: {problems}",
-            "start the voters that are missing; if most are gone for good, see "
-            '"quorum loss" in docs/operations.md',
+            "start the voters that are missing; only if most are gone for good, see "
+            '"Most voters are gone for good" in docs/operations.md',
         )
     return VerifyResult(
         "warn" if said["backend"] is None else "fail", problems, "see what it says, and the log"
@@ -103,7 +108,7 @@ async def _voters(backend: ConsensusBackend) -> VerifyResult:
     if said["part"] == "failed":
         standing = backend.standing
         problems = "; ".join(standing.problems) if standing is not None else ""
-        return VerifyResult("fail", problems, "mend what it says; the agent tries again by itself")
+        return VerifyResult("fail", problems, _MEND)
     differing = sorted(
         member.name
         for member, told in backend.fleet.told()
@@ -117,6 +122,10 @@ async def _voters(backend: ConsensusBackend) -> VerifyResult:
         )
     if said["cluster"] is None:
         return VerifyResult("skip", "there are no voters yet")
+    if not voters:
+        return VerifyResult(
+            "warn", "this node has not heard of any voter since it started", "start the voters"
+        )
     names = ", ".join(row["node"] or f"voter {row['id'][:8]}" for row in voters)
     if len(voters) == 2:
         return VerifyResult(
@@ -125,12 +134,17 @@ async def _voters(backend: ConsensusBackend) -> VerifyResult:
     gone = [row["node"] or f"voter {row['id'][:8]}" for row in voters if row["state"] in _GONE]
     if gone:
         return VerifyResult(
-            "warn", f"voters that are not alive: {', '.join(gone)}", "they are replaced in a while"
+            "warn",
+            f"voters that are not alive: {', '.join(gone)}",
+            "start them again; who is dead for [consensus] replace_after is replaced, if most "
+            "voters are alive and another agent may vote",
         )
     if len(voters) < wanted:
+        # What an agent that does not lead is doing, is nothing about the number of the voters.
+        doing = said["doing"] if said.get("role") == "leader" else "the leader adds more"
         return VerifyResult(
             "warn",
-            f"{len(voters)} of {wanted} voters: {names}; {said['doing'] or 'the leader adds more'}",
+            f"{len(voters)} of {wanted} voters: {names}; {doing}",
             f"start more agents that vote, until there are {wanted}; if there are, wait",
         )
     if said["problems"]:
@@ -159,7 +173,8 @@ async def _cluster(backend: ConsensusBackend) -> VerifyResult:
         return VerifyResult(
             "fail",
             f"nodes belong to another cluster than this one's {mine}: {words}",
-            "decide for one, and clear data_dir/consensus on the nodes of the other "
+            "if one was recovered or restored, move the old voter's data away where status says "
+            "so; else decide for one, and clear data_dir/consensus on the nodes of the other "
             "(docs/operations.md)",
         )
     if mine is None:

@@ -123,6 +123,7 @@ class ConsensusWatch:
             name, problems = self._backend().name, "; ".join(document["problems"])
             if available:
                 self._journal.add("consensus-available", name, "can be used")
+                log.info("consensus can be used")
             elif self._available is not None:
                 self._journal.add("consensus-unavailable", name, problems)
                 log.warning("consensus cannot be used at the moment: %s", problems)

@@ -318,7 +318,9 @@ def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise CliError("this has to be confirmed", "answer beforehand with --yes", USAGE)
+        raise CliError(
+            f"this has to be confirmed: {question}", "answer beforehand with --yes", USAGE
+        )
     if not typer.confirm(question, err=True):
         raise CliError("nothing was changed")
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from constellation_core.cli import output
-from constellation_core.cli.errors import CliError
+from constellation_core.cli.errors import USAGE, CliError
 from constellation_core.cli.options import JsonOption
 
 
@@ -60,7 +60,11 @@ def init(
 
     available = {each.name for each in installed_plugins()}
     if witness and (plugin or services):
-        raise CliError("a witness has no plugins and no services", "leave out one or the other")
+        raise CliError(
+            "a witness has no plugins and no services",
+            "leave out --witness, or --plugin and --services",
+            USAGE,
+        )
     usual = () if witness else ("process", "monitor", "traefik")
     wanted = plugin or [each for each in usual if each in available]
     missing = [each for each in wanted if each not in available]

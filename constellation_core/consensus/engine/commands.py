@@ -121,7 +121,11 @@ def split_address(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    ip_address(host)
+    wrong = f"{address!r} is not IP:PORT, such as 10.0.0.1:7947 or [fd00::1]:7947"
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ValueError(wrong) from None
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{address!r} is not host:port")
+        raise ValueError(wrong)
     return host, int(port)

@@ -195,4 +195,10 @@ def _rest(view: View, taken: tuple[Seat, ...]) -> str:
         return f"{len(taken)} voters, {view.me.wanted} wanted: one has to wait to be removed"
     if not all(each.good for each in taken):
         return "a voter should be replaced, but nobody can take its place, or not yet"
+    silent = sorted(each.name for each in taken if not each.answering)
+    if silent:
+        return (
+            f"waiting for {', '.join(silent)}: a voter that is dead for {view.times.dead:g} seconds"
+            " is replaced"
+        )
     return "all is well"

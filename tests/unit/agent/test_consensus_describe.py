@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -149,6 +151,12 @@ async def test_fewer_voters_than_wanted(tmp_path: Path) -> None:
     world.me(standing(1, Part.VOTER, CLUSTER), leading(1))
     result = await world.check("consensus.voters")
     assert (result.status, "1 of 3" in result.detail) == ("warn", True)
+    outside = World(tmp_path)
+    outside.me(replace(standing(1, Part.NONE, CLUSTER), doing="not voting"))
+    assert "not heard of any voter" in (await outside.check("consensus.voters")).detail
+    outside.other("b", 2, term=4)
+    result = await outside.check("consensus.voters")
+    assert (result.status, result.detail) == ("warn", "1 of 3 voters: b; the leader adds more")
     lone = World(tmp_path, wanted=1)
     lone.me(standing(1, Part.VOTER, CLUSTER, wanted=1), leading(1))
     result = await lone.check("consensus.voters")
@@ -162,6 +170,7 @@ async def test_voters_that_are_gone_and_nodes_that_want_another_number(tmp_path:
     world.other("c", 3)
     result = await world.check("consensus.voters")
     assert (result.status, result.detail) == ("warn", "voters that are not alive: b")
+    assert "start them again" in result.remedy
     world.other("d", 4, Part.CANDIDATE, wanted=5)
     result = await world.check("consensus.voters")
     assert (result.status, result.detail.startswith("d want another")) == ("warn", True)
@@ -175,7 +184,19 @@ async def test_no_leader_is_a_failure_that_points_to_the_procedure(tmp_path: Pat
     result = await world.check("consensus.quorum")
     assert result.status == "fail"
     assert "1 of 2 known voters are alive" in result.detail
-    assert "docs/operations.md" in result.remedy
+    heading = re.search('"(.+)" in docs/operations.md', result.remedy)
+    assert heading
+    operations = Path(__file__).parents[3] / "docs" / "operations.md"
+    assert f"\n## {heading[1]}\n" in operations.read_text()
+
+
+async def test_what_keeps_this_agent_from_beginning_is_to_be_mended(tmp_path: Path) -> None:
+    world = World(tmp_path, wanted=1)
+    address = "10.0.0.1:7947"
+    world.me(Standing(Part.NONE, True, None, address, None, 1, 1, problems=("port in use",)))
+    result = await world.check("consensus.quorum")
+    assert (result.status, "port in use" in result.detail) == ("warn", True)
+    assert result.remedy.startswith("mend what it says")
 
 
 async def test_a_voter_that_failed(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+
+import pytest
 
 from constellation_core.agent.bridge import EventBridge
 from constellation_core.agent.consensus.absent import AbsentConsensus
@@ -110,7 +113,10 @@ async def test_the_table_says_for_how_long_a_lease_is_held_if_that_is_known() ->
         assert new["epoch"] > old["epoch"]
 
 
-async def test_what_was_last_known_stays_while_nothing_is_heard() -> None:
+async def test_what_was_last_known_stays_while_nothing_is_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
     world = World()
     async with world.followed(), world.consensus.agent("node-a").leases.hold("dns-writer"):
         await world.clock.advance(0.1)
@@ -118,9 +124,11 @@ async def test_what_was_last_known_stays_while_nothing_is_heard() -> None:
         await world.clock.advance(20)
         assert list(world.watch.leases) == ["dns-writer"]
         assert "consensus-unavailable" in world.kinds
+        caplog.clear()
         world.consensus.available = True
         await world.clock.advance(5)
         assert world.kinds[-1] == "consensus-available"
+        assert "consensus can be used" in caplog.text
 
 
 class Led(MemoryBackend):

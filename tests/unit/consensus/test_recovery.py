@@ -240,7 +240,9 @@ def test_the_one_that_kept_less_is_not_recovered(tmp_path: Path) -> None:
     refuses(tmp_path, "b goes further", others=[Position("b", cluster, (1, 8))])
     refuses(tmp_path, "another cluster", others=[Position("b", str(uuid4()), (1, 1))])
     less = [Position("b", cluster, (1, 7)), Position("c", cluster, (0, 99))]
-    recover(tmp_path, now=NOW, others=less)
+    made = recover(tmp_path, now=NOW, others=less)
+    again = f"another cluster, {cluster}, and this voter is of {made.cluster}; was this voter"
+    refuses(tmp_path, again, others=less)
 
 
 def test_damage_is_not_passed_over_unless_it_is_asked_for(tmp_path: Path) -> None:
@@ -281,7 +283,7 @@ def test_a_voter_that_is_none_any_more_needs_an_address(tmp_path: Path) -> None:
     survivor(tmp_path, [*WRITTEN, Change("remove", ME)])
     voter = Places(tmp_path).voter
     refuses(tmp_path, "do not include itself")
-    with pytest.raises(ValueError, match="host:port"):
+    with pytest.raises(ValueError, match="is not IP:PORT"):
         recover(tmp_path, now=NOW, address="127.0.0.1:0")
     made = recover(tmp_path, now=NOW, address="[::1]:7005")
     assert inspect(voter).voters == (Voter(made.voter.id, "[::1]:7005"),)

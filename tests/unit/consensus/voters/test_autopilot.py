@@ -82,6 +82,13 @@ def test_nothing_is_done_while_all_is_well() -> None:
     assert problems(view("abc")) == ()
 
 
+def test_a_voter_that_is_silent_for_a_while_is_waited_for_and_named() -> None:
+    seen = view("abc", dead("c", since=NOW - 10))
+    heard = (("id-b", 0.1), ("id-c", 10.0))
+    seen = replace(seen, status=replace(seen.status, heard=heard))
+    assert decide(seen) == Rest("waiting for c: a voter that is dead for 300 seconds is replaced")
+
+
 def test_nothing_is_done_while_a_change_is_on_its_way() -> None:
     pending = view("abc", agent("d"))
     pending = replace(pending, status=replace(pending.status, change_pending=True))

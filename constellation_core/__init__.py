@@ -15,11 +15,20 @@ if TYPE_CHECKING:
     from constellation_core.model.check import DriverCheck, ExecCheck, HTTPCheck, TCPCheck
     from constellation_core.model.health import Health
     from constellation_core.model.instance import Instance
+    from constellation_core.model.jobs import Dependency, InitJob
+    from constellation_core.model.logs import LogOptions
+    from constellation_core.model.networks import Network
     from constellation_core.model.node import Node, NodeState
+    from constellation_core.model.placement import Placement, Preference
     from constellation_core.model.port import Port
     from constellation_core.model.published import PublishedService
+    from constellation_core.model.resources import Resources
     from constellation_core.model.route import TLS, Route, Sticky, TCPRoute
+    from constellation_core.model.secrets import Secret
+    from constellation_core.model.security import Security
     from constellation_core.model.service import Restart, Service
+    from constellation_core.model.update import UpdatePolicy
+    from constellation_core.model.volumes import Bind, Tmpfs, Volume
     from constellation_core.plugins.context import PluginContext
     from constellation_core.verify import VerifyCheck, VerifyResult
 
@@ -27,49 +36,75 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ApiRoute": "api.routing",
+    "Bind": "model.volumes",
+    "Dependency": "model.jobs",
     "DriverCheck": "model.check",
     "ExecCheck": "model.check",
     "HTTPCheck": "model.check",
     "Health": "model.health",
+    "InitJob": "model.jobs",
     "Instance": "model.instance",
+    "LogOptions": "model.logs",
+    "Network": "model.networks",
     "Node": "model.node",
     "NodeState": "model.node",
+    "Placement": "model.placement",
     "PluginContext": "plugins.context",
     "Port": "model.port",
+    "Preference": "model.placement",
     "PublishedService": "model.published",
+    "Resources": "model.resources",
     "Restart": "model.service",
     "Route": "model.route",
+    "Secret": "model.secrets",
+    "Security": "model.security",
     "Service": "model.service",
     "Sticky": "model.route",
     "TCPCheck": "model.check",
     "TCPRoute": "model.route",
     "TLS": "model.route",
+    "Tmpfs": "model.volumes",
+    "UpdatePolicy": "model.update",
     "VerifyCheck": "verify",
     "VerifyResult": "verify",
+    "Volume": "model.volumes",
     "hookimpl": "hookspecs",
 }
 
 __all__ = [
     "TLS",
     "ApiRoute",
+    "Bind",
+    "Dependency",
     "DriverCheck",
     "ExecCheck",
     "HTTPCheck",
     "Health",
+    "InitJob",
     "Instance",
+    "LogOptions",
+    "Network",
     "Node",
     "NodeState",
+    "Placement",
     "PluginContext",
     "Port",
+    "Preference",
     "PublishedService",
+    "Resources",
     "Restart",
     "Route",
+    "Secret",
+    "Security",
     "Service",
     "Sticky",
     "TCPCheck",
     "TCPRoute",
+    "Tmpfs",
+    "UpdatePolicy",
     "VerifyCheck",
     "VerifyResult",
+    "Volume",
     "__version__",
     "hookimpl",
 ]

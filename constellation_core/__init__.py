@@ -21,11 +21,20 @@ if TYPE_CHECKING:
     from constellation_core.model.check import DriverCheck, ExecCheck, HTTPCheck, TCPCheck
     from constellation_core.model.health import Health
     from constellation_core.model.instance import Instance
+    from constellation_core.model.jobs import Dependency, InitJob
+    from constellation_core.model.logs import LogOptions
+    from constellation_core.model.networks import Network
     from constellation_core.model.node import Node, NodeState
+    from constellation_core.model.placement import Placement, Preference
     from constellation_core.model.port import Port
     from constellation_core.model.published import PublishedService
+    from constellation_core.model.resources import Resources
     from constellation_core.model.route import TLS, Route, Sticky, TCPRoute
+    from constellation_core.model.secrets import Secret
+    from constellation_core.model.security import Security
     from constellation_core.model.service import Restart, Service
+    from constellation_core.model.update import UpdatePolicy
+    from constellation_core.model.volumes import Bind, Tmpfs, Volume
     from constellation_core.plugins.context import PluginContext
     from constellation_core.verify import VerifyCheck, VerifyResult
 
@@ -37,22 +46,32 @@ _HOME = {
     "CompareFailed": "consensus.store",
     "ConsensusBackend": "consensus.backend",
     "ConsensusError": "consensus.interface",
+    "Bind": "model.volumes",
+    "Dependency": "model.jobs",
     "DriverCheck": "model.check",
     "Entry": "consensus.state",
     "ExecCheck": "model.check",
     "HTTPCheck": "model.check",
     "Health": "model.health",
+    "InitJob": "model.jobs",
     "Instance": "model.instance",
     "Lease": "consensus.leases",
     "LeaseLost": "consensus.leases",
     "LeaseView": "consensus.leases",
+    "LogOptions": "model.logs",
+    "Network": "model.networks",
     "Node": "model.node",
     "NodeState": "model.node",
+    "Placement": "model.placement",
     "PluginContext": "plugins.context",
     "Port": "model.port",
+    "Preference": "model.placement",
     "PublishedService": "model.published",
+    "Resources": "model.resources",
     "Restart": "model.service",
     "Route": "model.route",
+    "Secret": "model.secrets",
+    "Security": "model.security",
     "Service": "model.service",
     "Sticky": "model.route",
     "StoreFull": "consensus.store",
@@ -61,43 +80,59 @@ _HOME = {
     "TLS": "model.route",
     "Unavailable": "consensus.interface",
     "Unknown": "consensus.interface",
+    "Tmpfs": "model.volumes",
+    "UpdatePolicy": "model.update",
     "VerifyCheck": "verify",
     "VerifyResult": "verify",
+    "Volume": "model.volumes",
     "hookimpl": "hookspecs",
 }
 
 __all__ = [
     "TLS",
     "ApiRoute",
+    "Bind",
     "Changes",
     "CompareFailed",
     "ConsensusBackend",
     "ConsensusError",
+    "Dependency",
     "DriverCheck",
     "Entry",
     "ExecCheck",
     "HTTPCheck",
     "Health",
+    "InitJob",
     "Instance",
     "Lease",
     "LeaseLost",
     "LeaseView",
+    "LogOptions",
+    "Network",
     "Node",
     "NodeState",
+    "Placement",
     "PluginContext",
     "Port",
+    "Preference",
     "PublishedService",
+    "Resources",
     "Restart",
     "Route",
+    "Secret",
+    "Security",
     "Service",
     "Sticky",
     "StoreFull",
     "TCPCheck",
     "TCPRoute",
+    "Tmpfs",
     "Unavailable",
     "Unknown",
+    "UpdatePolicy",
     "VerifyCheck",
     "VerifyResult",
+    "Volume",
     "__version__",
     "hookimpl",
 ]

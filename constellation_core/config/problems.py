@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from constellation_core.model.words import did_you_mean as did_you_mean
+from constellation_core.model.words import nearest as nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,3 @@ def _in_words(key: str, table: str) -> str:
     """``gossip.bind`` as ``[gossip] bind``, a table alone as ``[gossip]``."""
     table = table or key.partition(".")[0]
     return f"[{table}] {key[len(table) + 1 :]}".rstrip() if table else ""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The one of ``known`` that looks most like ``name``, or ``""`` when none does."""
-    by_lower = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[near[0]] if near else ""
-
-
-def did_you_mean(near: str, template: str = "'{}'") -> str:
-    """``; did you mean 'NEAR'?``, or ``""``; put ``{}`` in ``template`` where the name goes."""
-    return f"; did you mean {template.format(near)}?" if near else ""

@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from constellation_core.model.strict import STRICT, Argument
+from constellation_core.model.strict import STRICT, Argument, Words, matching
+
+
+def _check_port_ref(value: int | str) -> int | str:
+    if value == "" or (isinstance(value, int) and not 1 <= value <= 65_535):
+        raise ValueError("a port is named by its name or by its number, 1 to 65535")
+    return value
+
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-PortRef = Annotated[int, Field(ge=1, le=65_535)] | Annotated[str, Field(min_length=1)]
+PortRef = Annotated[
+    int | str, AfterValidator(_check_port_ref), Words("name or number of one of the `ports`")
+]
 """A port of the service: its name, or its number."""
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+HeaderName = Annotated[
+    Argument,
+    matching(
+        r"[A-Za-z0-9!#$%&'*+.^_`|~-]+",
+        "a header's name is letters, digits and some signs, without spaces or ':'",
+    ),
+]
 """A token of RFC 9110, section 5.6.2."""
-HeaderValue = Annotated[str, Field(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+HeaderValue = Annotated[
+    Argument,
+    matching(
+        r"[^\x00-\x08\x0a-\x1f\x7f]*", "a header's value is one line without control characters"
+    ),
+]
 """Without what would end the header, or break it."""
+UrlPath = Annotated[
+    Argument, matching(r"/\S*", "a path begins with '/' and has no spaces"), Words("URL path")
+]
+
+
+def _check_statuses(value: tuple[int, int]) -> tuple[int, int]:
+    if not 100 <= value[0] <= value[1] <= 999:
+        raise ValueError("expected the lowest and the highest status, such as (200, 399)")
+    return value
+
+
+Statuses = Annotated[
+    tuple[int, int], AfterValidator(_check_statuses), Words("two numbers, 100 to 999")
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -47,21 +81,27 @@ class HTTPCheck(Check):
         path: begins with ``/``.
         port: name or number of the port; the service's first one when not given.
         statuses: the lowest and highest status that pass.
-        headers: sent with the request; ``Host`` among them when wanted.
+        scheme: ``https`` takes any certificate.
+        headers: sent with the request; ``Host`` among them when wanted. They travel with the
+            definition: no secret belongs here.
     """
 
-    path: Annotated[str, Field(pattern=r"^/[^\s]*$")] = "/"
+    path: UrlPath = "/"
     _: KW_ONLY
     port: PortRef | None = None
     scheme: Literal["http", "https"] = "http"
-    statuses: tuple[int, int] = (200, 399)
-    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    statuses: Statuses = (200, 399)
+    headers: dict[HeaderName, HeaderValue] = field(default_factory=dict)
     kind: Literal["http"] = "http"
 
 
 @dataclass(frozen=True, config=STRICT)
 class TCPCheck(Check):
-    """Passes when a connection to ``port`` is accepted."""
+    """Passes when a connection to ``port`` is accepted.
+
+    Attributes:
+        port: name or number of the port; the service's first one when not given.
+    """
 
     port: PortRef | None = None
     _: KW_ONLY
@@ -70,7 +110,11 @@ class TCPCheck(Check):
 
 @dataclass(frozen=True, config=STRICT)
 class ExecCheck(Check):
-    """Passes when ``command``, run in the instance's environment, exits with 0."""
+    """Passes when ``command``, run in the instance's environment, exits with 0.
+
+    Attributes:
+        command: program and arguments; no shell.
+    """
 
     command: Annotated[tuple[Argument, ...], Field(min_length=1)]
     _: KW_ONLY

@@ -12,6 +12,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from constellation_core.model.strict import Words
+
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 
@@ -46,5 +48,5 @@ def check_node_name(value: str) -> str:
     )
 
 
-Label = Annotated[str, AfterValidator(check_label)]
-NodeName = Annotated[str, AfterValidator(check_node_name)]
+Label = Annotated[str, AfterValidator(check_label), Words("name")]
+NodeName = Annotated[str, AfterValidator(check_node_name), Words("name of a node")]

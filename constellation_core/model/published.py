@@ -61,7 +61,8 @@ class PublishedService:
         check = service.check if isinstance(service.check, HTTPCheck) else None
         wire = cls(
             service.name,
-            ports=service.ports,
+            # Where a port is published on its node, others learn from the instance.
+            ports=tuple(replace(port, host=0, publish="node") for port in service.ports),
             routes=service.routes,
             check=replace(check, headers={}) if check else None,
         ).to_wire()

@@ -9,29 +9,23 @@ imports from elsewhere count too: the file says what runs.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import linecache
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
-from constellation_core.model import check, port, route, service
+from constellation_core.model.explain import explain_validation
 from constellation_core.model.service import Service
+from constellation_core.model.together import problems_between
 from constellation_core.plugins.guard import explain
 
 _MODULE = "__constellation_services__"
-_DEFINITIONS = {
-    name: kind
-    for module in (check, port, route, service)
-    for name, kind in vars(module).items()
-    if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")
-}
 
 
 @dataclass(frozen=True)
@@ -77,13 +71,8 @@ def load_services(path: Path) -> tuple[Service, ...]:
         raise ServicesError(
             path, 0, "it defines no service; for example: web = Service('web', command=['...'])"
         )
-    seen: dict[str, Service] = {}
-    for each in services:
-        if each.name in seen:
-            raise ServicesError(
-                path, 0, f"two services are named {each.name!r}; names must be unique"
-            )
-        seen[each.name] = each
+    for problem in problems_between(services):
+        raise ServicesError(path, 0, problem)
     return services
 
 
@@ -104,7 +93,7 @@ def _execute(path: Path, source: bytes) -> Mapping[str, Any]:
         where = Path(error.filename or path)
         raise ServicesError(where, error.lineno or 0, f"syntax error: {error.msg}") from None
     except ValidationError as error:
-        raise ServicesError(path, _line(path, error), _explain(error)) from None
+        raise ServicesError(path, _line(path, error), explain_validation(error)) from None
     except StoppedError as error:
         raise ServicesError(path, _line(path, error), str(error)) from None
     except BaseException as error:  # noqa: BLE001 - whatever the file raises
@@ -148,23 +137,3 @@ def _line(path: Path, error: BaseException) -> int:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno or 0 for frame in frames if frame.filename == str(path)]
     return lines[-1] if lines else 0
-
-
-def _explain(error: ValidationError) -> str:
-    """What pydantic found, without the values, which may be secret."""
-    kind = _DEFINITIONS.get(error.title)
-    known = [field.name for field in fields(kind)] if kind is not None else []
-    problems = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        place = ".".join(str(part) for part in problem["loc"] if part != 0)
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            near = difflib.get_close_matches(place.rpartition(".")[2], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            message = f"unknown; {hint}"
-        elif problem["type"] in ("missing", "missing_argument"):
-            message = "is missing"
-        elif problem["type"] == "tuple_type":
-            message = "expected a list of values"
-        problems.append(f"{place}: {message}" if place else message)
-    return f"{error.title}: " + "; ".join(problems)

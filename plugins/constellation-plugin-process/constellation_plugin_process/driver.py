@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from random import Random
 
+from constellation_core.model.networks import HOST_NETWORK
+from constellation_core.model.security import Security
 from constellation_core.model.service import Service
 from constellation_core.plugins.context import Clock
 from constellation_core.runtime import (
@@ -63,8 +65,13 @@ class ProcessDriver:
     # --- RuntimeDriver -----------------------------------------------------------------------
 
     def accepts(self, service: Service) -> str | None:
-        """Any service that names a command."""
-        return None if service.command else "it has no command"
+        """Any service that names a command, and asks for nothing that only a container has."""
+        if not service.command:
+            return "it has no command" if service.image is None else "it has an image, no command"
+        if service.image is not None and service.driver != self.name:
+            return "it has an image; driver='process' would run its command without it"
+        asked = needs_container(service)
+        return f"a process cannot be given its {', '.join(asked)}" if asked else None
 
     def attach(self, events: DriverEvents) -> None:
         """Take the sink for status changes."""
@@ -197,6 +204,25 @@ class ProcessDriver:
             self._log.warning("the keeper ended; starting another one")
             await self._clock.sleep(1.0)
             self._keeper = await self._start_keeper()
+
+
+def needs_container(service: Service) -> tuple[str, ...]:
+    """The fields in which ``service`` asks for what a process cannot be given.
+
+    Left out in silence, a limit would be none and a network open.
+    """
+    limits = (service.resources.limit_cpu, service.resources.limit_memory)
+    asked = {
+        "entrypoint": service.entrypoint is not None,
+        "secrets": bool(service.secrets),
+        "user": service.user is not None,
+        "networks": any(each.name != HOST_NETWORK for each in service.attached_networks),
+        "volumes": bool(service.volumes),
+        "resource limits": limits != (None, None) or service.resources.limit_pids is not None,
+        "security": service.security != Security(),
+        "init jobs": bool(service.init),
+    }
+    return tuple(name for name, is_asked in asked.items() if is_asked)
 
 
 def _python() -> str:

@@ -223,7 +223,7 @@ class ProcessInstance:
             return
         self._set(phase=Phase.STOPPING)
         service = self._spec.service
-        _kill_group(process.pid, signal.Signals[service.stop_signal])
+        _kill_group(process.pid, signal.Signals[service.stop_signal or "SIGTERM"])
         try:
             async with asyncio.timeout(service.stop_grace):
                 await process.wait()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from constellation_core import Port, Restart, Service
+from constellation_core import InitJob, Port, Resources, Restart, Security, Service, Tmpfs
 from constellation_core.agent.clock import SystemClock
 from constellation_core.runtime import InstanceSpec, Phase, RuntimeStatus
 from constellation_core.testing.waiting import until_so
@@ -148,6 +148,31 @@ async def test_a_program_that_is_not_there_is_named_and_tried_again(bench: Bench
     await bench.start("/no/such/program")
     status = await bench.reached(lambda s: s.restarts >= 2 and s.phase is Phase.BACKOFF)
     assert "cannot start '/no/such/program': No such file" in status.detail
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"command": FOREVER}, None),
+        ({"command": FOREVER, "networks": ("host",), "labels": {"a": "b"}}, None),
+        ({"command": FOREVER, "resources": Resources(reserve_memory="1G")}, None),
+        ({"image": "nginx"}, "it has an image, no command"),
+        ({"image": "nginx", "command": FOREVER}, "it has an image; driver='process' would run"),
+        ({"image": "nginx", "command": FOREVER, "driver": "process"}, None),
+        ({"command": FOREVER, "networks": ("backend",)}, "a process cannot be given its networks"),
+        ({"command": FOREVER, "secrets": ("a",), "user": "b"}, "given its secrets, user"),
+        ({"command": FOREVER, "volumes": (Tmpfs("/a"),)}, "given its volumes"),
+        ({"command": FOREVER, "resources": Resources(limit_pids=9)}, "given its resource limits"),
+        ({"command": FOREVER, "resources": Resources(limit_cpu=1)}, "given its resource limits"),
+        ({"command": FOREVER, "security": Security(read_only_root=True)}, "given its security"),
+        ({"command": FOREVER, "init": (InitJob("a", command=("b",)),)}, "given its init jobs"),
+    ],
+)
+def test_what_only_a_container_has_is_refused(
+    bench: Bench, settings: dict[str, Any], reason: str | None
+) -> None:
+    answer = bench.driver.accepts(Service("web", **settings))
+    assert answer is None if reason is None else answer is not None and reason in answer
 
 
 async def test_it_is_asked_to_stop_with_its_signal(bench: Bench) -> None:

@@ -46,7 +46,7 @@ def test_modules_beside_it_can_be_imported_and_are_read_anew(tmp_path: Path) -> 
     [
         ("web = (\n", 1, "syntax error"),
         (HEAD + "\nweb = Service('web', comand=('x',))\n", 3, "did you mean 'command'"),
-        (HEAD + "web = Service('web')\n", 2, "command: is missing"),
+        (HEAD + "web = Service('web')\n", 2, "needs image='...' or command="),
         (HEAD + "web = Service('web', command=())\n", 2, "command"),
         (HEAD + "web = Service('web', command=('',))\n", 2, "command is empty"),
         (HEAD + "web = Service('We b', command=('x',))\n", 2, "name"),
@@ -59,6 +59,22 @@ def test_modules_beside_it_can_be_imported_and_are_read_anew(tmp_path: Path) -> 
             HEAD + "a = Service('web', command=('x',))\nb = Service('web', command=('y',))\n",
             0,
             "two services are named 'web'",
+        ),
+        (
+            HEAD + "a = Service('a', image='x', depends_on=('b',))\n"
+            "b = Service('b', image='x', depends_on=('a',))\n",
+            0,
+            "services wait for each other: ",
+        ),
+        (
+            HEAD + "web = Service('web', image='x', mode='singletn')\n",
+            2,
+            "Service: mode: expected 'replicated', 'global' or 'singleton'; did you mean",
+        ),
+        (
+            HEAD + "web = Service('web', image='x',\n  volumes=[\n    Bind('/etc', '/a')])\n",
+            4,
+            "Bind: source: '/etc' is not allowed: a bind is a path below [agent] config_path",
         ),
         (
             HEAD + "web = Service('web', command=('x',), routes=(Route('a.b'),))\n",

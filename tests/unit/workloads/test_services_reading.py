@@ -36,6 +36,26 @@ others = [
     Service("exec", command=["x"], check=ExecCheck(["true"])),
     Service("tcp", command=["x"], ports=[Port("a")], check=TCPCheck()),
     Service("driver", command=["x"], check=DriverCheck(), driver="process"),
+    Service(
+        "container",
+        image="r.example.com/a/b:1",
+        entrypoint=["sh"],
+        secrets=["token", Secret("key", path_env="KEY_FILE")],
+        ports=[Port("http", 80, host=8080, publish="all")],
+        networks=["publicnet", Network("mine", internal=True)],
+        volumes=[Volume("data", "/data"), Bind("a", "/a"), Tmpfs("/tmp", size="64M")],
+        placement=Placement(
+            regions=["eu"], spread=["region", "node"], prefer=[Preference(tags=["ssd"])]
+        ),
+        resources=Resources(reserve_cpu=0.5, limit_memory="1G"),
+        security=Security(read_only_root=True, capabilities=["cap_chown"], sysctls={"a.b": "1"}),
+        update=UpdatePolicy(order="stop-first", on_failure="pause"),
+        depends_on=["web", Dependency("tcp", until="started")],
+        init=[InitJob("migrate", command=["x"], run="revision", env={"A": "1"})],
+        log=LogOptions(max_size="1M"),
+        labels={"a.b/c": "d"},
+        when_isolated="stop",
+    ),
 ]
 """
 

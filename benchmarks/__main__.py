@@ -21,6 +21,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "gossip-serf": "gossip_serf",
         "gossip-partitions": "gossip_partitions",
         "gossip-scale": "gossip_scale",
+        "placement": "placement",
     }
 )
 

@@ -23,6 +23,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "gossip-scale": "gossip_scale",
         "consensus-etcd": "consensus_etcd",
         "lease-handover": "lease_handover",
+        "placement": "placement",
     }
 )
 

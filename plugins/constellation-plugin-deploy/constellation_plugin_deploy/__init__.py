@@ -1,0 +1,1 @@
+"""Deployment of services: so far, where their instances run."""

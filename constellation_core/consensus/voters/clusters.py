@@ -97,7 +97,13 @@ class Clusters:
 
     def _describe(self) -> list[str]:
         memory = self._node.memory
-        found = []
+        found = [
+            f"{each.name} says that it is this agent's voter too: one data directory is a copy of"
+            " the other, and what is acknowledged may be lost. Stop the copy, and clear its"
+            " consensus directory"
+            for each in self._node.others()
+            if each.alive and memory.identity is not None and each.id == memory.id
+        ]
         for cluster, agents in sorted(self._foreign().items()):
             names = ", ".join(sorted(each.name for each in agents))
             if cluster == self._obsolete:

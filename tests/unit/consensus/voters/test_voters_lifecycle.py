@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -566,3 +567,17 @@ def test_two_clusters_that_meet_refuse_each_other_and_say_so(tmp_path: Path) -> 
 def test_only_sensible_numbers_of_voters_can_be_set(voters: int) -> None:
     with pytest.raises(ValueError, match="1, 3, 5, 7"):
         VoterSettings("a", "eu", "10.0.0.1:1", voters)
+
+
+def test_a_copied_directory_is_a_problem_of_both(tmp_path: Path) -> None:
+    async def scenario(world: SimulatedFleet) -> None:
+        world.start("n0", "n1", "n2")
+        await world.until(lambda: world.settled(3), 60)
+        n0, n3 = world.agents["n0"], world.agents["n3"]
+        shutil.copytree(n0.directory, n3.directory)
+        world.start("n3")
+        for agent, other in ((n0, "n3"), (n3, "n0")):
+            await world.until(lambda agent=agent: agent.standing.problems, 30)
+            assert any(f"{other} says that it is this" in each for each in agent.standing.problems)
+
+    run(tmp_path, scenario, size=4)

@@ -194,7 +194,8 @@ class PluginContext(Protocol):
             wait_out: for what cannot refuse an old epoch: unless the holder before released the
                 lease, the body begins a ttl later.
             on_lost: called once when the lease is lost, possibly on another thread, also while
-                the event loop is held up: for what the block runs outside of the event loop.
+                the event loop is held up: for what the block runs outside of the event loop. It
+                must not block: it may be called in the event loop as well.
 
         Raises:
             ValueError: for a name or a ttl that cannot be.

@@ -124,7 +124,11 @@ class Blocks:
         Raises:
             Unavailable: the agent stops.
             ValueError: the voters refuse it for good.
+            RuntimeError: this task holds it already, and would wait for itself.
         """
+        task = asyncio.current_task()
+        if any(hold.holds(name, task) for hold in self._holds):
+            raise RuntimeError(f"this task holds lease {name} already: it would wait for itself")
         self._entering += 1
         try:
             return await self._acquire(name, ttl, wait_out)

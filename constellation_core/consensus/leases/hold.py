@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from constellation_core.consensus.clock import BootClock
 from constellation_core.consensus.leases.lease import Lease, LeaseLost, Tenure
@@ -120,6 +120,10 @@ class Hold:
             return
         if kind is None or (kind is asyncio.CancelledError and self._cancelled_at is not None):
             raise LeaseLost(self._name, self._tenure.epoch, reason) from error
+
+    def holds(self, name: str, task: asyncio.Task[Any] | None) -> bool:
+        """Whether it is that task's block, of that lease, and runs."""
+        return self._inside and self._name == name and self._task is task
 
     def lose(self, reason: str) -> None:
         """End it before its time. In the event loop."""

@@ -711,6 +711,21 @@ def test_followers_see_who_holds_it() -> None:
     run(scenario)
 
 
+def test_a_task_that_holds_a_lease_does_not_wait_for_itself() -> None:
+    async def scenario(fleet: Fleet) -> None:
+        leases = fleet.agent("one")
+        async with leases.hold("dns") as outer:
+            with pytest.raises(RuntimeError, match="holds lease dns already"):
+                async with leases.hold("dns"):
+                    pytest.fail("held twice")
+            async with leases.hold("rollout"):
+                outer.check()
+        async with leases.hold("dns"):
+            pass
+
+    run(scenario)
+
+
 def test_who_holds_which_lease_is_seen_for_all_of_them_together() -> None:
     async def scenario(fleet: Fleet) -> None:
         one, two, three = (fleet.agent(name) for name in ("one", "two", "three"))

@@ -192,7 +192,12 @@ def _rest(view: View, taken: tuple[Seat, ...]) -> str:
             f" have been alive for {view.times.stable:g} seconds"
         )
     if len(taken) > view.me.wanted:
-        return f"{len(taken)} voters, {view.me.wanted} wanted: one has to wait to be removed"
+        return f"{len(taken)} voters, {view.me.wanted} wanted: one has to wait to be removed" + (
+            f", for no more than {_budget(view, taken)} may be removed within"
+            f" {view.times.removals / 60:g} minutes"
+            if view.removals >= _budget(view, taken)
+            else ""
+        )
     if not all(each.good for each in taken):
         return "a voter should be replaced, but nobody can take its place, or not yet"
     silent = sorted(each.name for each in taken if not each.answering)

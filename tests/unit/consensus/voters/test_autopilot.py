@@ -89,6 +89,13 @@ def test_a_voter_that_is_silent_for_a_while_is_waited_for_and_named() -> None:
     assert decide(seen) == Rest("waiting for c: a voter that is dead for 300 seconds is replaced")
 
 
+def test_a_leader_that_has_removed_enough_says_that_it_waits_for_that() -> None:
+    assert decide(view("abcd", removals=1)) == Rest(
+        "4 voters, 3 wanted: one has to wait to be removed, for no more than 1 may be removed"
+        " within 60 minutes"
+    )
+
+
 def test_nothing_is_done_while_a_change_is_on_its_way() -> None:
     pending = view("abc", agent("d"))
     pending = replace(pending, status=replace(pending.status, change_pending=True))

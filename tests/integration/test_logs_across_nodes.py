@@ -37,7 +37,11 @@ chatter = Service("chatter", command=(sys.executable, "-u", "-c", WORDS))
 
 @asynccontextmanager
 async def two_agents(folder: Path) -> AsyncIterator[LocalCluster]:
-    async with LocalCluster(folder, ["a", "b"], services=CHATTER, plugins=["process"]) as cluster:
+    # Who does not vote asks nobody about it: the streams that are counted are those of logs.
+    quiet = {"consensus": {"vote": False}}
+    async with LocalCluster(
+        folder, ["a", "b"], services=CHATTER, plugins=["process"], settings=quiet
+    ) as cluster:
         await cluster.wait_until_whole(60)
         yield cluster
 

@@ -138,7 +138,7 @@ async def test_a_full_disk_halts_one_voter_and_loses_nothing(tmp_path: Path) -> 
                 status = await group.status(leader)
                 return bool(status and status["role"] == "failed")
 
-            await until(halted, 30, f"the halt\n{group.logs()}")
+            await until(halted, 100, f"the halt\n{group.logs()}")
             status = await group.status(leader)
             assert status is not None
             assert "OSError" in status["failure"]

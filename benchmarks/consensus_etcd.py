@@ -1,9 +1,9 @@
 """Three voters of ours beside three etcd members: commits, elections, and what they cost.
 
-Both are at their defaults and sync their logs to the same disk. Ours encrypt what they say to
-each other; etcd does not here. The clients are Python's on both sides: of ours the store over a
-TCP connection, of etcd aetcd over gRPC, each in a process of its own that counts its CPU time.
-They write to whoever leads, one connection for all. Loads are run in turns, one side at a time.
+Both are at their defaults, sync their logs to the same disk and encrypt what they say to each
+other. The clients are Python's on both sides and do not encrypt: of ours the store over a TCP
+connection, of etcd aetcd over gRPC, each in a process of its own that counts its CPU time. They
+write to whoever leads, one connection for all. Loads are run in turns, one side at a time.
 """
 
 from __future__ import annotations

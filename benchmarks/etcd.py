@@ -1,4 +1,8 @@
-"""etcd, the peer of what agrees: three members at its defaults, and a client over gRPC."""
+"""etcd, the peer of what agrees: three members at its defaults, and a client over gRPC.
+
+Members encrypt what they say to each other and prove who they are, as ours always do and as
+etcd's own documentation advises. Clients do neither, here as there.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.certificates import Files, certify
 from benchmarks.members import HOST, Member, tried
 from benchmarks.result import MissingPeerError
 from constellation_core.testing.waiting import until
@@ -41,19 +46,23 @@ def find_etcd() -> str:
 
 
 class EtcdMembers:
-    """Members of one cluster, without encryption."""
+    """Members of one cluster, with TLS between them."""
 
     def __init__(self) -> None:
         self._program = find_etcd()
         self._cluster = ""
+        self._files: Files | None = None
 
     def prepare(self, members: Sequence[Member]) -> None:
         """As :meth:`Kind.prepare`."""
-        self._cluster = ",".join(f"{each.name}=http://{HOST}:{each.peer_port}" for each in members)
+        self._cluster = ",".join(f"{each.name}={_peer_url(each)}" for each in members)
+        self._files = certify(members[0].folder.parent, HOST)
 
     def command(self, member: Member) -> list[str | Path]:
         """As :meth:`Kind.command`."""
-        peer, client = f"http://{HOST}:{member.peer_port}", f"http://{HOST}:{member.client_port}"
+        if self._files is None:
+            raise RuntimeError("the members are not prepared")
+        peer, client = _peer_url(member), f"http://{HOST}:{member.client_port}"
         return [
             self._program,
             f"--name={member.name}",
@@ -63,6 +72,10 @@ class EtcdMembers:
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
             f"--initial-cluster={self._cluster}",
+            f"--peer-trusted-ca-file={self._files.authority}",
+            f"--peer-cert-file={self._files.certificate}",
+            f"--peer-key-file={self._files.key}",
+            "--peer-client-cert-auth",
             "--logger=zap",
         ]
 
@@ -79,6 +92,10 @@ class EtcdMembers:
         """As :meth:`Kind.log_bytes`: files are made larger in advance, and zeros follow the log."""
         files = (member.folder / "data" / "member" / "wal").glob("*.wal")
         return sum(len(each.read_bytes().rstrip(b"\0")) for each in files)
+
+
+def _peer_url(member: Member) -> str:
+    return f"https://{HOST}:{member.peer_port}"
 
 
 class EtcdClient:

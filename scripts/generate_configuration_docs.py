@@ -7,13 +7,13 @@ Run it after a change of a setting; a test fails while the file is out of date::
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
+from generated import ROOT, write_or_check
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -33,9 +33,6 @@ from constellation_core.config.settings import SECTIONS
 from constellation_core.config.template import default_of, toml_value
 from constellation_core.plugins.discovery import installed_plugins
 from constellation_core.plugins.manager import PluginManager
-
-ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "configuration.md"
 
 HEAD = """\
 # Configuration
@@ -102,22 +99,6 @@ Each plugin has a table of its own, `[plugins.NAME]`, which its own model checks
 it can come from `$CONSTELLATION_PLUGINS_<PLUGIN>_<FIELD>`; in the plugin's name, `-` becomes `_`.
 The table of a plugin that is not enabled is kept and has no effect.
 """
-
-
-def main(arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` compare it; 0 when all is well."""
-    text = render()
-    if arguments != ["--check"]:
-        TARGET.parent.mkdir(exist_ok=True)
-        TARGET.write_text(text, encoding="utf-8")
-        return 0
-    present = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
-    if present == text:
-        return 0
-    print("docs/configuration.md is out of date; run scripts/generate_configuration_docs.py")
-    lines = difflib.unified_diff(present.splitlines(), text.splitlines(), lineterm="")
-    print("\n".join(list(lines)[:40]))
-    return 1
 
 
 def render() -> str:
@@ -222,4 +203,6 @@ def plugin_models() -> dict[str, type[BaseModel]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(
+        write_or_check(sys.argv[1:], "generate_configuration_docs.py", "configuration.md", render())
+    )

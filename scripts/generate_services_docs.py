@@ -7,27 +7,23 @@ Run it after a change of a definition; a test fails while the file is out of dat
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import annotated_types
+from generated import write_or_check
 from pydantic.fields import FieldInfo
 
 from constellation_core.model.definitions import DEFINITIONS
 from constellation_core.model.effects import IN_PLACE, RECREATES
 from constellation_core.model.strict import Words
 from constellation_core.model.words import listed
-
-ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "services.md"
 
 HEAD = """\
 # Services
@@ -96,22 +92,6 @@ each node that runs the service, readable by its owner only; the instance finds 
 definition, and so are stored and shown to operators: no secret belongs there.
 
 """
-
-
-def main(arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` compare it; 0 when all is well."""
-    text = render()
-    if arguments != ["--check"]:
-        TARGET.parent.mkdir(exist_ok=True)
-        TARGET.write_text(text, encoding="utf-8")
-        return 0
-    present = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
-    if present == text:
-        return 0
-    print("docs/services.md is out of date; run scripts/generate_services_docs.py")
-    lines = difflib.unified_diff(present.splitlines(), text.splitlines(), lineterm="")
-    print("\n".join(list(lines)[:40]))
-    return 1
 
 
 def render() -> str:
@@ -230,4 +210,4 @@ def _coded(names: frozenset[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(sys.argv[1:], "generate_services_docs.py", "services.md", render()))
